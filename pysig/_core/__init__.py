@@ -1,0 +1,1 @@
+"""Everything compiled, and the plumbing around it; users never import it."""

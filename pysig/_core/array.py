@@ -1,0 +1,124 @@
+"""What every operation does with its arguments before any work: which library the arrays belong
+to, which type they have, and errors that name the argument.
+"""
+
+import operator
+import sys
+
+import numpy as np
+
+FLOAT32 = np.dtype(np.float32)
+FLOAT64 = np.dtype(np.float64)
+
+
+def is_cupy(value):
+    """Whether `value` is a CuPy array; CuPy is not imported to find out."""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(value, cupy.ndarray)
+
+
+def namespace(**arrays):
+    """
+    Return the array library, numpy or cupy, that the arguments belong to.
+
+    Anything that is not a CuPy array counts as NumPy's; None is left out.
+
+    Raises
+    ------
+    TypeError
+        If arrays of both are given.
+    """
+    on_gpu = {name: is_cupy(value) for name, value in arrays.items() if value is not None}
+    if not any(on_gpu.values()):
+        return np
+    if not all(on_gpu.values()):
+        there = ", ".join(name for name, cupy in on_gpu.items() if cupy)
+        here = ", ".join(name for name, cupy in on_gpu.items() if not cupy)
+        raise TypeError(
+            f"all arrays must be of one library: {there} is CuPy's, but not {here}; "
+            "move them with cupy.asarray or cupy.asnumpy"
+        )
+    return sys.modules["cupy"]
+
+
+def real_array(value, name, dtype=None):
+    """
+    Return `value` as a float32 or float64 array in C order; integers and bools become float64.
+
+    With `dtype`, floating-point values must have that type already, and integers (and nested
+    lists of any numbers) are converted to it.
+    """
+    given = getattr(value, "dtype", None)
+    if type(value) is np.ndarray and (given is FLOAT64 or given is FLOAT32):
+        array = value
+    else:
+        array = converted_array(value, name, None if given is not None else dtype)
+    if dtype is not None and array.dtype is not dtype:
+        if given is not None and np.dtype(given).kind == "f":
+            raise TypeError(f"{name} must be {dtype}, as the other arrays are, not {given}")
+        array = array.astype(dtype)
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def converted_array(value, name, dtype):
+    """Return what is not yet a native float32 or float64 array as one, of `dtype` if given."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array: masked values have no meaning here")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array: {error}") from error
+    if array.dtype.kind in "biu":
+        return array.astype(dtype or FLOAT64)
+    if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):
+        return array.astype(dtype or array.dtype.newbyteorder("="), copy=False)
+    raise TypeError(f"{name} must be float32, float64 or integers, not {array.dtype}")
+
+
+def integer(value, name, lowest, highest):
+    """Return `value` as an int between two bounds, both included."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, not a bool")
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+    if not lowest <= value <= highest:
+        raise ValueError(f"{name} must be between {lowest} and {highest}, not {value}")
+    return value
+
+
+def boolean(value, name):
+    """Return `value` as a bool."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False, not {value!r}")
+
+
+def broadcast(array, shape, name, allowed):
+    """Return `array` broadcast to `shape` in C order; `allowed` says in words what that shape is."""
+    if array.shape == shape:
+        return array
+    try:
+        return np.ascontiguousarray(np.broadcast_to(array, shape))
+    except ValueError:
+        raise ValueError(
+            f"{name} must have a shape that broadcasts to {allowed} = {shape}, not {array.shape}"
+        ) from None
+
+
+def sum_to_shape(array, shape):
+    """Return the adjoint of broadcasting from `shape`: sums over the axes that were repeated."""
+    extra = array.ndim - len(shape)
+    array = array.sum(axis=tuple(range(extra))) if extra else array
+    repeated = tuple(i for i, size in enumerate(shape) if size == 1 and array.shape[i] != 1)
+    return array.sum(axis=repeated, keepdims=True) if repeated else array
+
+
+def check_size(shape, itemsize, name):
+    """Raise ValueError if an array of this shape cannot exist."""
+    size = itemsize
+    for length in shape:
+        size *= length
+    if size > sys.maxsize:
+        raise ValueError(f"{name} would have shape {shape}, which is larger than any memory")

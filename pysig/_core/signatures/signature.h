@@ -1,0 +1,198 @@
+/* The signature of batches of paths, and its gradient, on the CPU.
+ *
+ * Layers, from the inside out:
+ *     signature_tree.h, signature_tree_backward.h   the mathematics, on vectors of lanes
+ *     signature_lanes.h          between the lanes and the arrays of the caller
+ *     signature_tasks.h          one task: a group of lanes through all of its steps
+ *     signature.h (this file)    what all compilations share: the problem, the plan, the choice
+ *                                of the instruction set
+ *     signature.pyx              a loop over the tasks, with threads
+ *
+ * A lane is either a path, or a piece of a path (joined by Chen's identity afterwards), or, where
+ * one signature is large, one of the words of a fixed length at the beginning of all longer words.
+ * The mathematics is the same for all three.
+ */
+#ifndef PYSIG_SIGNATURE_H
+#define PYSIG_SIGNATURE_H
+
+#include <math.h>
+#include <stddef.h>
+
+#include "simd.h"
+
+/* Arrays are C-contiguous; strides count numbers.  A stride of 0 repeats one row for all paths. */
+typedef struct {
+    ptrdiff_t batch, length, channels, depth;
+    const void *path;              /* [batch][length][channels] */
+    const void *basepoint;         /* [batch or 1][channels], or NULL */
+    ptrdiff_t basepoint_stride;
+    const void *initial;           /* [batch or 1][words], or NULL */
+    ptrdiff_t initial_stride;
+    ptrdiff_t longest;             /* increments of the longest path */
+    const ptrdiff_t *steps;        /* [batch]: increments of each path; NULL: all have `longest` */
+    const ptrdiff_t *order;        /* [batch]: paths of like length next to each other, or NULL */
+    int stream, inverse;
+    void *signature;               /* rows of words; forward: result, backward: its gradient */
+    ptrdiff_t row_stride;          /* from one row to the next; with stream a path has several */
+    ptrdiff_t path_stride;         /* from one path's first row to the next one's */
+    ptrdiff_t rows;                /* rows of one path */
+    void *path_gradient;           /* [batch][length][channels] */
+    void *basepoint_gradient;      /* [batch][channels], or NULL */
+    void *initial_gradient;        /* [batch][words], or NULL */
+} signature_problem;
+
+/* How a problem is cut into tasks; it depends on the sizes only, never on the number of threads,
+ * and so does the result. */
+typedef struct {
+    int level;               /* instruction set */
+    ptrdiff_t lanes;
+    ptrdiff_t prefix;        /* lanes are words of this length; 0: lanes are (pieces of) paths */
+    ptrdiff_t pieces;        /* of one path, along time */
+    ptrdiff_t splits;        /* of one path's lanes of words, over tasks */
+    ptrdiff_t capacity;      /* steps of a block */
+    ptrdiff_t tasks;
+    void *partial;           /* [batch * pieces][words]: signatures of the pieces */
+    void *start, *end;       /* backward: state before, and adjoint after each piece */
+    void *step_gradient;     /* backward, splits > 1: [batch][splits][longest][channels] */
+} signature_plan;
+
+/* Number of words of length first ... last: d^first + ... + d^last. */
+static ptrdiff_t signature_words(ptrdiff_t channels, ptrdiff_t first, ptrdiff_t last) {
+    ptrdiff_t power = 1, words = 0;
+    for (ptrdiff_t k = 0; k <= last; k++, power *= channels)
+        if (k >= first) words += power;
+    return words;
+}
+
+static ptrdiff_t signature_power(ptrdiff_t channels, ptrdiff_t exponent) {
+    ptrdiff_t power = 1;
+    while (exponent-- > 0) power *= channels;
+    return power;
+}
+
+/* Multiply-adds of one step by Horner's rule above words of length `first`, for levels from
+ * above `prefix` to `last`. */
+static double signature_step_cost(const signature_problem *problem, ptrdiff_t prefix, ptrdiff_t last) {
+    double cost = 0, words = 1;
+    for (ptrdiff_t i = prefix + 1; i <= last; i++) {
+        words *= (double)problem->channels;
+        cost += words * (double)(problem->depth - i + 1);
+    }
+    return cost;
+}
+
+static double signature_join_cost(const signature_problem *problem) {
+    double cost = 0, words = 1;
+    for (ptrdiff_t k = 1; k <= problem->depth; k++) {
+        words *= (double)problem->channels;
+        cost += words * (double)k;
+    }
+    return cost;
+}
+
+static ptrdiff_t signature_steps(const signature_problem *problem, ptrdiff_t path) {
+    return problem->steps ? problem->steps[path] : problem->longest;
+}
+
+static ptrdiff_t signature_ceil_divide(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+
+/* Into how many pieces along time each path is cut, so that there are lanes and tasks enough; the
+ * products that join the pieces may cost a sixteenth of the work. */
+static ptrdiff_t signature_choose_pieces(const signature_problem *problem, ptrdiff_t lanes) {
+    const double step = signature_step_cost(problem, 0, problem->depth);
+    if (problem->stream || problem->depth == 1 || problem->batch == 0) return 1;
+    for (ptrdiff_t groups = 16; groups >= 1; groups /= 2) {
+        ptrdiff_t pieces = signature_ceil_divide(groups * lanes, problem->batch);
+        double joins = 2.0 * (double)(pieces - 1) * signature_join_cost(problem);
+        if (pieces > 1 && joins * 16 <= step * (double)problem->longest && pieces * 4 <= problem->longest)
+            return pieces;
+    }
+    return 1;
+}
+
+/* Vector operations for one step of one path when the lanes are words of length `prefix`. */
+static double signature_words_cost(const signature_problem *problem, ptrdiff_t prefix, ptrdiff_t lanes) {
+    ptrdiff_t blocks = signature_ceil_divide(signature_power(problem->channels, prefix), lanes);
+    double root = 2 * signature_step_cost(problem, 0, prefix);
+    return root + (double)blocks * signature_step_cost(problem, prefix, problem->depth);
+}
+
+static void signature_make_plan(const signature_problem *problem, signature_plan *plan, int level,
+                                ptrdiff_t real_bytes) {
+    const ptrdiff_t vector_bytes = (ptrdiff_t)16 << level, lanes = vector_bytes / real_bytes;
+    const ptrdiff_t large = (ptrdiff_t)1 << 23;
+    memset(plan, 0, sizeof *plan);
+    plan->level = level;
+    plan->lanes = lanes;
+    plan->pieces = signature_choose_pieces(problem, lanes);
+    plan->splits = 1;
+
+    const ptrdiff_t paths = problem->batch * plan->pieces;
+    const ptrdiff_t words = signature_words(problem->channels, 1, problem->depth);
+    double best = signature_step_cost(problem, 0, problem->depth) *
+                  (double)signature_ceil_divide(paths, lanes) / (double)(paths ? paths : 1);
+    if (words > large / vector_bytes) best *= 8;
+    for (ptrdiff_t prefix = 1, roots = problem->channels; prefix < problem->depth && roots <= 4096;
+         prefix++, roots *= problem->channels) {
+        double cost = signature_words_cost(problem, prefix, lanes);
+        if (cost >= best) continue;
+        best = cost;
+        plan->prefix = prefix;
+    }
+    plan->tasks = signature_ceil_divide(paths, lanes);
+    if (plan->prefix) {
+        ptrdiff_t blocks = signature_ceil_divide(signature_power(problem->channels, plan->prefix), lanes);
+        double root = 2 * signature_step_cost(problem, 0, plan->prefix);
+        ptrdiff_t most = (ptrdiff_t)fmin((double)blocks / 2, best / (16 * root));
+        plan->splits = signature_ceil_divide(16, problem->batch ? problem->batch : 1);
+        if (plan->splits > most) plan->splits = most;
+        if (plan->splits < 1) plan->splits = 1;
+        plan->pieces = 1;
+        plan->tasks = problem->batch * plan->splits;
+    }
+    /* A block's letters stay in the first-level cache; blocks are of like length. */
+    const ptrdiff_t steps = signature_ceil_divide(problem->longest, plan->pieces);
+    ptrdiff_t most = 16384 / (problem->channels * vector_bytes);
+    most = problem->stream ? 1 : most < 8 ? 8 : most > 32 ? 32 : most;
+    plan->capacity = steps ? signature_ceil_divide(steps, signature_ceil_divide(steps, most)) : 1;
+}
+
+/* The kinds of tasks, in the order in which they are run; how many there are of each. */
+enum {
+    SIGNATURE_FORWARD,  /* plan->tasks */
+    SIGNATURE_JOIN,     /* a path each; pieces > 1, forward: puts the pieces together */
+    SIGNATURE_CHAIN,    /* a path each; pieces > 1, backward: what each piece begins and ends with */
+    SIGNATURE_BACKWARD, /* plan->tasks */
+    SIGNATURE_POINTS    /* a path each; backward: from increments to points */
+};
+
+#define SIMD_TEMPLATE "signatures/signature_template.h"
+#include "simd_compile.h"
+#undef SIMD_TEMPLATE
+
+#if SIMD_X86
+#define SIGNATURE_CALL(function, is_double, level, ...)                                    \
+    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)         \
+                                           : function##_float_avx512(__VA_ARGS__))         \
+     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)           \
+                                           : function##_float_avx2(__VA_ARGS__))           \
+                            : ((is_double) ? function##_double_baseline(__VA_ARGS__)       \
+                                           : function##_float_baseline(__VA_ARGS__)))
+#else
+#define SIGNATURE_CALL(function, is_double, level, ...)    \
+    ((is_double) ? function##_double_baseline(__VA_ARGS__) \
+                 : function##_float_baseline(__VA_ARGS__))
+#endif
+
+/* Bytes that a task of any kind needs. */
+static size_t signature_workspace(const signature_problem *problem, const signature_plan *plan,
+                                  int is_double, int backward) {
+    return SIGNATURE_CALL(signature_workspace, is_double, plan->level, problem, plan, backward);
+}
+
+static void signature_task(int kind, const signature_problem *problem, const signature_plan *plan,
+                           int is_double, ptrdiff_t task, void *workspace) {
+    SIGNATURE_CALL(signature_task, is_double, plan->level, kind, problem, plan, task, workspace);
+}
+
+#endif

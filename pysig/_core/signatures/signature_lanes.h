@@ -1,0 +1,187 @@
+/* Between the lanes of the tree and the caller's arrays, where every lane is a row of its own or,
+ * when the lanes are words, a part of each level of one row.
+ *
+ * An element of the group of permutations acts here: the tree puts the letters of a word in the
+ * order of time.  For the inverse, time runs backwards through the letters of the caller's words,
+ * so that words are reversed on the way in and out.
+ */
+
+/* The steps of one lane: the point before the first step, the points after each step. */
+typedef struct {
+    const REAL *origin, *points;
+    ptrdiff_t steps;
+} NAME(lane);
+
+/* The rows that the lanes are read from or written to.  NULL: there is no such lane. */
+typedef struct {
+    REAL *row[LANES];
+    ptrdiff_t channels;
+    ptrdiff_t prefix, first_word; /* lane l is the word first_word + l of length prefix */
+    int reversed;
+} NAME(rows);
+
+/* letters[0][step][letter] of the steps start, ..., start + tree->steps - 1 of all lanes; zero
+ * after the end of a lane. */
+static void NAME(read_differences)(const NAME(tree) *tree, const NAME(lane) lanes[LANES],
+                                   ptrdiff_t start, REAL sign) {
+    const ptrdiff_t channels = tree->channels, count = tree->steps * channels;
+    REAL *letters = (REAL *)tree->letters;
+    const REAL *after[LANES];
+    ptrdiff_t valid[LANES], full = 1;
+    for (ptrdiff_t l = 0; l < LANES; l++) {
+        ptrdiff_t left = lanes[l].steps - start;
+        left = left < 0 ? 0 : left > tree->steps ? tree->steps : left;
+        valid[l] = left * channels;
+        full = full && left == tree->steps;
+        after[l] = left ? lanes[l].points + start * channels : NULL;
+    }
+    ptrdiff_t begin = start ? 0 : channels;
+    for (ptrdiff_t l = 0; l < LANES; l++)
+        for (ptrdiff_t c = 0; c < begin; c++)
+            letters[c * LANES + l] = valid[l] ? sign * (after[l][c] - lanes[l].origin[c]) : 0;
+    if (full)
+        for (; begin + LANES <= count; begin += LANES) {
+            VEC row[LANES];
+            for (ptrdiff_t l = 0; l < LANES; l++)
+                row[l] = sign * (NAME(load)(after[l] + begin) - NAME(load)(after[l] + begin - channels));
+            NAME(transpose)(row);
+            for (ptrdiff_t l = 0; l < LANES; l++) tree->letters[begin + l] = row[l];
+        }
+    for (ptrdiff_t l = 0; l < LANES; l++) {
+        ptrdiff_t i = begin;
+        for (; i < valid[l]; i++)
+            letters[i * LANES + l] = sign * (after[l][i] - after[l][i - channels]);
+        for (; i < count; i++) letters[i * LANES + l] = 0;
+    }
+}
+
+/* The same when all lanes go through the same steps. */
+static void NAME(read_shared_differences)(const NAME(tree) *tree, const NAME(lane) *lane,
+                                          ptrdiff_t start, REAL sign) {
+    const ptrdiff_t channels = tree->channels;
+    for (ptrdiff_t t = 0; t < tree->steps; t++) {
+        const REAL *after = lane->points + (start + t) * channels;
+        const REAL *before = start + t ? after - channels : lane->origin;
+        for (ptrdiff_t c = 0; c < channels; c++) {
+            REAL u = start + t < lane->steps ? sign * (after[c] - before[c]) : 0;
+            tree->letters[t * channels + c] = u + (VEC){0};
+        }
+    }
+}
+
+/* letters[j - 1] = letters[0] / j for j = 2 ... chains. */
+static void NAME(divide_letters)(const NAME(tree) *tree, ptrdiff_t chains) {
+    const ptrdiff_t count = tree->steps * tree->channels;
+    for (ptrdiff_t j = 2; j <= chains; j++) {
+        VEC *letters = tree->letters + (j - 1) * tree->capacity * tree->channels;
+        for (ptrdiff_t i = 0; i < count; i++) letters[i] = tree->letters[i] * (REAL)(1.0 / (double)j);
+    }
+}
+
+/* Counts through words in C order and keeps the position of the reversed word. */
+typedef struct {
+    ptrdiff_t letter[64], value, channels, highest;
+} NAME(reversal);
+
+static NAME(reversal) NAME(begin_reversal)(ptrdiff_t channels, ptrdiff_t length) {
+    NAME(reversal) word = {{0}, 0, channels, signature_power(channels, length) / channels};
+    return word;
+}
+
+static void NAME(next_reversal)(NAME(reversal) *word) {
+    ptrdiff_t place = word->highest;
+    for (ptrdiff_t i = 0; place; i++, place /= word->channels) {
+        if (++word->letter[i] < word->channels) {
+            word->value += place;
+            return;
+        }
+        word->letter[i] = 0;
+        word->value -= (word->channels - 1) * place;
+    }
+}
+
+static ptrdiff_t NAME(reverse_word)(ptrdiff_t word, ptrdiff_t channels, ptrdiff_t length) {
+    ptrdiff_t reversed = 0;
+    for (; length > 0; length--, word /= channels) reversed = reversed * channels + word % channels;
+    return reversed;
+}
+
+/* Where each lane's words of length prefix + length begin. */
+static void NAME(find_level)(const NAME(rows) *rows, ptrdiff_t length, REAL *level[LANES]) {
+    const ptrdiff_t channels = rows->channels, prefix = rows->prefix;
+    const ptrdiff_t offset = signature_words(channels, 1, prefix + length - 1);
+    for (ptrdiff_t l = 0; l < LANES; l++) {
+        ptrdiff_t word = prefix ? rows->first_word + l : 0;
+        level[l] = rows->row[l] == NULL ? NULL
+                   : rows->row[l] + offset +
+                         (rows->reversed ? NAME(reverse_word)(word, channels, prefix)
+                                         : word * signature_power(channels, length));
+    }
+}
+
+/* to[l][i] = from[i][lane l] for i < count. */
+static void NAME(write_lanes)(const VEC *from, ptrdiff_t count, REAL *const to[LANES]) {
+    ptrdiff_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        VEC row[LANES];
+        for (ptrdiff_t l = 0; l < LANES; l++) row[l] = from[i + l];
+        NAME(transpose)(row);
+        for (ptrdiff_t l = 0; l < LANES; l++)
+            if (to[l]) NAME(store)(to[l] + i, row[l]);
+    }
+    for (ptrdiff_t l = 0; l < LANES; l++)
+        for (ptrdiff_t rest = i; to[l] && rest < count; rest++)
+            to[l][rest] = ((const REAL *)from)[rest * LANES + l];
+}
+
+static void NAME(read_lanes)(VEC *to, ptrdiff_t count, REAL *const from[LANES]) {
+    for (ptrdiff_t l = 0; l < LANES; l++)
+        for (ptrdiff_t i = 0; i < count; i++) ((REAL *)to)[i * LANES + l] = from[l] ? from[l][i] : 0;
+}
+
+/* The words of length prefix + length of all lanes, to or from the caller's rows. */
+static void NAME(write_level)(const VEC *words, const NAME(rows) *rows, ptrdiff_t length) {
+    const ptrdiff_t count = signature_power(rows->channels, length);
+    REAL *level[LANES];
+    NAME(find_level)(rows, length, level);
+    if (!rows->reversed) {
+        NAME(write_lanes)(words, count, level);
+        return;
+    }
+    const ptrdiff_t stride = signature_power(rows->channels, rows->prefix);
+    NAME(reversal) word = NAME(begin_reversal)(rows->channels, length);
+    for (ptrdiff_t i = 0; i < count; i++, NAME(next_reversal)(&word))
+        for (ptrdiff_t l = 0; l < LANES; l++)
+            if (level[l]) level[l][word.value * stride] = words[i][l];
+}
+
+static void NAME(read_level)(VEC *words, const NAME(rows) *rows, ptrdiff_t length) {
+    const ptrdiff_t count = signature_power(rows->channels, length);
+    REAL *level[LANES];
+    NAME(find_level)(rows, length, level);
+    if (!rows->reversed) {
+        NAME(read_lanes)(words, count, level);
+        return;
+    }
+    const ptrdiff_t stride = signature_power(rows->channels, rows->prefix);
+    NAME(reversal) word = NAME(begin_reversal)(rows->channels, length);
+    for (ptrdiff_t i = 0; i < count; i++, NAME(next_reversal)(&word))
+        for (ptrdiff_t l = 0; l < LANES; l++)
+            words[i][l] = level[l] ? level[l][word.value * stride] : 0;
+}
+
+/* All words that the tree has, up to the length `last`; those of the longest length of the tree
+ * have room in `state` only where the caller says so. */
+static void NAME(write_state)(VEC *const *state, const NAME(rows) *rows, ptrdiff_t last) {
+    if (!rows->prefix && !rows->reversed && last > 0) { /* the levels lie behind each other */
+        REAL *row[LANES];
+        memcpy(row, rows->row, sizeof row);
+        NAME(write_lanes)(state[1], signature_words(rows->channels, 1, last), row);
+        return;
+    }
+    for (ptrdiff_t i = 1; i <= last; i++) NAME(write_level)(state[i], rows, i);
+}
+
+static void NAME(read_state)(VEC *const *state, const NAME(rows) *rows, ptrdiff_t last) {
+    for (ptrdiff_t i = 1; i <= last; i++) NAME(read_level)(state[i], rows, i);
+}

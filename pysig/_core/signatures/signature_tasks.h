@@ -1,0 +1,679 @@
+/* One task of the plan: a group of lanes through all of its steps, in blocks.
+ *
+ * Backward: the states at the beginnings of blocks are kept, of all blocks where that is little,
+ * else of every so many (about the square root of their number), from which those between are
+ * computed again.  So the gradient is exact on any path: nothing is divided out of the signature.
+ */
+
+/* Memory of one task, carved from one allocation. */
+typedef struct {
+    NAME(backward_tree) tree;  /* tree.forward serves the forward pass */
+    NAME(root) root;           /* lanes of words only */
+    NAME(lane) lanes[LANES];
+    VEC ***states, ***adjoints; /* [block of lanes][length][word]; one block when lanes are paths */
+    ptrdiff_t blocks;          /* blocks of lanes in this task */
+    ptrdiff_t state_words;     /* vectors of one block of lanes that a checkpoint keeps */
+    VEC *parents;              /* [block][j - 1][step]: Y[j] where the trees begin */
+    VEC *incoming;             /* stream, backward: the gradient of one row */
+    VEC **incoming_levels;
+    VEC *scratch;
+    char *coarse, *fine;       /* checkpoints */
+    ptrdiff_t fine_slots, checkpoint_bytes, root_bytes;
+} NAME(workspace);
+
+static void *NAME(carve)(char **next, size_t bytes) {
+    char *here = *next;
+    *next += (bytes + SIMD_ALIGNMENT - 1) / SIMD_ALIGNMENT * SIMD_ALIGNMENT;
+    return here;
+}
+
+#define CARVE(type, count) ((type *)NAME(carve)(&next, sizeof(type) * (size_t)(count)))
+
+/* levels[1 ... last] behind each other, d, d^2, ... numbers of `size` bytes each.  Pointers are
+ * written only if there is memory behind them. */
+static void **NAME(carve_levels)(char **cursor, ptrdiff_t channels, ptrdiff_t last, size_t size, int real) {
+    char *next = *cursor;
+    void **levels = CARVE(void *, last + 2);
+    char *numbers = (char *)NAME(carve)(&next, size * (size_t)signature_words(channels, 1, last));
+    ptrdiff_t words = channels;
+    for (ptrdiff_t i = 1; real && i <= last; i++, words *= channels) {
+        levels[i] = numbers;
+        numbers += size * (size_t)words;
+    }
+    *cursor = next;
+    return levels;
+}
+
+static ptrdiff_t NAME(scratch_vectors)(ptrdiff_t depth, ptrdiff_t channels, ptrdiff_t capacity) {
+    ptrdiff_t together = channels < 4 ? channels : 4, vectors = 16 * capacity;
+    for (ptrdiff_t chains = 3; chains <= depth; chains++)
+        vectors += (chains + together * (chains - 1)) * capacity;
+    return vectors;
+}
+
+static void NAME(carve_root)(const signature_problem *problem, const signature_plan *plan, int backward,
+                             char **cursor, int real, NAME(workspace) *work) {
+    char *next = *cursor;
+    const ptrdiff_t channels = problem->channels, prefix = plan->prefix, depth = problem->depth;
+    const ptrdiff_t capacity = plan->capacity;
+    NAME(root) root = {.depth = depth, .channels = channels, .prefix = prefix, .capacity = capacity};
+    root.state = (REAL **)NAME(carve_levels)(&next, channels, prefix, sizeof(REAL), real);
+    root.steps_letters = CARVE(REAL, capacity * channels);
+    root.middle = CARVE(REAL *, prefix);
+    ptrdiff_t words = 1;
+    for (ptrdiff_t i = 0; i < prefix; i++, words *= channels) {
+        REAL *middle = CARVE(REAL, capacity * (depth - i) * words);
+        if (real) root.middle[i] = middle;
+        for (ptrdiff_t n = 0; real && i == 0 && n < capacity * depth; n++) middle[n] = 1;
+    }
+    if (backward) {
+        root.adjoint = (REAL **)NAME(carve_levels)(&next, channels, prefix, sizeof(REAL), real);
+        root.gradient = CARVE(REAL, capacity * channels);
+        root.product = CARVE(REAL *, prefix + 1);
+        words = 1;
+        for (ptrdiff_t i = 0; i <= prefix; i++, words *= channels) {
+            REAL *product = CARVE(REAL, (depth - i + 1) * words);
+            if (real) root.product[i] = product;
+        }
+    }
+    root.lanes = work->parents;
+    work->root = root;
+    work->root_bytes = (ptrdiff_t)sizeof(REAL) * signature_words(channels, 1, prefix);
+    *cursor = next;
+}
+
+static void NAME(carve_checkpoints)(const signature_problem *problem, const signature_plan *plan,
+                                    char **cursor, NAME(workspace) *work) {
+    char *next = *cursor;
+    const ptrdiff_t steps = signature_ceil_divide(problem->longest, plan->pieces);
+    const ptrdiff_t blocks = signature_ceil_divide(steps, plan->capacity);
+    work->checkpoint_bytes = work->blocks * work->state_words * (ptrdiff_t)sizeof(VEC) +
+                             (work->root_bytes + SIMD_ALIGNMENT - 1) / SIMD_ALIGNMENT * SIMD_ALIGNMENT;
+    ptrdiff_t slots = ((ptrdiff_t)1 << 19) / (work->checkpoint_bytes + 1);
+    ptrdiff_t root = (ptrdiff_t)ceil(sqrt((double)blocks));
+    if (slots > blocks) slots = blocks;
+    if (slots < root) slots = root;
+    if (slots < 1) slots = 1;
+    work->fine_slots = slots;
+    work->fine = CARVE(char, slots * work->checkpoint_bytes);
+    work->coarse = CARVE(char, (signature_ceil_divide(blocks, slots) + 1) * work->checkpoint_bytes);
+    *cursor = next;
+}
+
+/* Lays the workspace out from `base`; returns its size. With base == NULL only that. */
+static size_t NAME(carve_workspace)(const signature_problem *problem, const signature_plan *plan,
+                                    int backward, char *base, NAME(workspace) *work) {
+    char *next = base;
+    const int real = base != NULL;
+    const ptrdiff_t channels = problem->channels, capacity = plan->capacity;
+    const ptrdiff_t depth = problem->depth - plan->prefix; /* of the tree */
+    memset(work, 0, sizeof *work);
+    work->blocks = 1;
+    if (plan->prefix) {
+        ptrdiff_t all = signature_ceil_divide(signature_power(channels, plan->prefix), LANES);
+        work->blocks = signature_ceil_divide(all, plan->splits);
+    }
+    work->state_words = signature_words(channels, 1, depth - 1);
+    NAME(tree) *tree = &work->tree.forward;
+    *tree = (NAME(tree)){.depth = depth, .channels = channels, .capacity = capacity};
+    tree->letters = CARVE(VEC, depth * capacity * channels);
+    work->parents = CARVE(VEC, work->blocks * depth * capacity);
+    work->scratch = CARVE(VEC, NAME(scratch_vectors)(depth, channels, capacity));
+    work->states = CARVE(VEC **, work->blocks);
+    for (ptrdiff_t k = 0; k < work->blocks; k++) {
+        VEC **state = (VEC **)NAME(carve_levels)(&next, channels, backward ? depth - 1 : depth,
+                                                 sizeof(VEC), real);
+        if (real) work->states[k] = state;
+    }
+    if (backward) {
+        work->tree.gradient = CARVE(VEC, capacity * channels);
+        work->adjoints = CARVE(VEC **, work->blocks);
+        for (ptrdiff_t k = 0; k < work->blocks; k++) {
+            VEC **adjoint = (VEC **)NAME(carve_levels)(&next, channels, depth, sizeof(VEC), real);
+            if (real) work->adjoints[k] = adjoint;
+        }
+        if (problem->stream)
+            work->incoming_levels = (VEC **)NAME(carve_levels)(&next, channels, depth, sizeof(VEC), real);
+    }
+    if (plan->prefix) NAME(carve_root)(problem, plan, backward, &next, real, work);
+    if (backward) NAME(carve_checkpoints)(problem, plan, &next, work);
+    return (size_t)(next - base);
+}
+
+static size_t NAME(signature_workspace)(const signature_problem *problem, const signature_plan *plan,
+                                        int backward) {
+    NAME(workspace) work;
+    size_t row = sizeof(REAL) * (size_t)signature_words(problem->channels, 1, problem->depth);
+    size_t bytes = NAME(carve_workspace)(problem, plan, backward, NULL, &work);
+    return bytes < row && plan->pieces > 1 ? row : bytes;
+}
+
+#undef CARVE
+
+/* ---- which lanes, which rows ---- */
+
+/* The steps first ... last - 1 of one path. */
+static NAME(lane) NAME(find_lane)(const signature_problem *problem, ptrdiff_t path, ptrdiff_t first,
+                                  ptrdiff_t last) {
+    const ptrdiff_t channels = problem->channels;
+    const REAL *points = (const REAL *)problem->path + path * problem->length * channels;
+    NAME(lane) lane = {.steps = last - first};
+    if (problem->basepoint) {
+        lane.origin = (const REAL *)problem->basepoint + path * problem->basepoint_stride;
+    } else {
+        lane.origin = points;
+        points += channels;
+    }
+    lane.points = points + first * channels;
+    if (first) lane.origin = lane.points - channels;
+    return lane;
+}
+
+/* The path and the piece of lane `lane` when lanes are (pieces of) paths; path -1: no such lane. */
+static ptrdiff_t NAME(lane_path)(const signature_problem *problem, const signature_plan *plan,
+                                 ptrdiff_t lane, ptrdiff_t *piece) {
+    ptrdiff_t path = lane / plan->pieces;
+    *piece = lane % plan->pieces;
+    if (path >= problem->batch) return -1;
+    return problem->order ? problem->order[path] : path;
+}
+
+static void NAME(find_lanes)(const signature_problem *problem, const signature_plan *plan,
+                             ptrdiff_t task, NAME(workspace) *work) {
+    if (plan->prefix) {
+        /* Lanes without a word stay zero, and add nothing to sums over the lanes. */
+        memset(work->parents, 0,
+               (size_t)(work->blocks * work->tree.forward.depth * plan->capacity) * sizeof(VEC));
+        ptrdiff_t path = task / plan->splits;
+        work->lanes[0] = NAME(find_lane)(problem, path, 0, signature_steps(problem, path));
+        return;
+    }
+    for (ptrdiff_t l = 0; l < LANES; l++) {
+        ptrdiff_t piece, path = NAME(lane_path)(problem, plan, task * LANES + l, &piece);
+        work->lanes[l] = (NAME(lane)){0};
+        if (path < 0) continue;
+        ptrdiff_t steps = signature_steps(problem, path);
+        work->lanes[l] = NAME(find_lane)(problem, path, steps * piece / plan->pieces,
+                                         steps * (piece + 1) / plan->pieces);
+    }
+}
+
+/* The lanes' rows in an array with one row of words per path (per piece, if by_piece). */
+static NAME(rows) NAME(find_rows)(const signature_problem *problem, const signature_plan *plan,
+                                  ptrdiff_t task, ptrdiff_t block, void *array, ptrdiff_t stride,
+                                  int by_piece) {
+    NAME(rows) rows = {.channels = problem->channels, .prefix = plan->prefix};
+    rows.reversed = problem->inverse && !by_piece && problem->channels > 1;
+    if (plan->prefix) {
+        const ptrdiff_t words = signature_power(problem->channels, plan->prefix);
+        const ptrdiff_t path = task / plan->splits;
+        rows.first_word = block * LANES;
+        for (ptrdiff_t l = 0; l < LANES; l++)
+            rows.row[l] = rows.first_word + l < words ? (REAL *)array + path * stride : NULL;
+        return rows;
+    }
+    for (ptrdiff_t l = 0; l < LANES; l++) {
+        ptrdiff_t piece, path = NAME(lane_path)(problem, plan, task * LANES + l, &piece);
+        ptrdiff_t row = by_piece ? path * plan->pieces + piece : path;
+        rows.row[l] = path < 0 ? NULL : (REAL *)array + row * stride;
+    }
+    return rows;
+}
+
+/* Blocks of lanes first ... of a task whose lanes are words. */
+static void NAME(find_blocks)(const signature_problem *problem, const signature_plan *plan,
+                              ptrdiff_t task, NAME(workspace) *work) {
+    if (!plan->prefix) return;
+    ptrdiff_t all = signature_ceil_divide(signature_power(problem->channels, plan->prefix), LANES);
+    ptrdiff_t split = task % plan->splits;
+    work->root.first_block = all * split / plan->splits;
+    work->blocks = all * (split + 1) / plan->splits - work->root.first_block;
+    work->root.blocks = work->blocks;
+}
+
+/* ---- levels up to the length of the lanes' words, in plain numbers ---- */
+
+static void NAME(copy_root)(const NAME(root) *root, REAL **levels, REAL *row, int reversed, int write) {
+    for (ptrdiff_t i = 1, words = root->channels; i <= root->prefix; i++, words *= root->channels) {
+        for (ptrdiff_t w = 0; w < words; w++) {
+            ptrdiff_t place = reversed ? NAME(reverse_word)(w, root->channels, i) : w;
+            if (write)
+                row[place] = levels[i][w];
+            else
+                levels[i][w] = row ? row[place] : 0;
+        }
+        row = row ? row + words : NULL;
+    }
+}
+
+/* ---- moving through the steps ---- */
+
+static ptrdiff_t NAME(task_steps)(const signature_plan *plan, const NAME(workspace) *work) {
+    ptrdiff_t steps = work->lanes[0].steps;
+    for (ptrdiff_t l = 1; l < LANES && !plan->prefix; l++)
+        if (work->lanes[l].steps > steps) steps = work->lanes[l].steps;
+    return steps;
+}
+
+/* Reads the increments of a block that begins with step `start`. */
+static void NAME(begin_block)(const signature_problem *problem, const signature_plan *plan,
+                              NAME(workspace) *work, ptrdiff_t start, ptrdiff_t end) {
+    NAME(tree) *tree = &work->tree.forward;
+    const REAL sign = problem->inverse ? -1 : 1;
+    tree->steps = end - start < plan->capacity ? end - start : plan->capacity;
+    if (!plan->prefix) {
+        NAME(read_differences)(tree, work->lanes, start, sign);
+    } else {
+        NAME(read_shared_differences)(tree, work->lanes, start, sign);
+        work->root.steps = tree->steps;
+        for (ptrdiff_t i = 0; i < tree->steps * tree->channels; i++)
+            work->root.steps_letters[i] = tree->letters[i][0];
+    }
+    NAME(divide_letters)(tree, tree->depth);
+}
+
+/* Y[j] where the trees begin, for this block; the levels below move to its end. */
+static void NAME(find_parents)(const signature_plan *plan, NAME(workspace) *work) {
+    const NAME(tree) *tree = &work->tree.forward;
+    if (plan->prefix) {
+        NAME(root_descend)(&work->root);
+        return;
+    }
+    for (ptrdiff_t i = 0; i < tree->depth * tree->capacity; i++) work->parents[i] = (VEC){0} + 1;
+}
+
+/* Moves the states through the current block. shorten: leave the longest words out. */
+static void NAME(advance)(const signature_plan *plan, NAME(workspace) *work, ptrdiff_t shorten) {
+    NAME(tree) tree = work->tree.forward;
+    const ptrdiff_t stride = tree.depth * tree.capacity;
+    NAME(find_parents)(plan, work);
+    tree.depth -= shorten;
+    if (tree.depth < 1) return;
+    for (ptrdiff_t k = 0; k < work->blocks; k++) {
+        tree.state = work->states[k];
+        NAME(descend)(&tree, 0, 0, work->parents + k * stride, work->scratch);
+    }
+}
+
+/* ---- forward ---- */
+
+static void NAME(load_states)(const signature_problem *problem, const signature_plan *plan,
+                              ptrdiff_t task, NAME(workspace) *work, ptrdiff_t last, void *array,
+                              ptrdiff_t stride, int by_piece) {
+    for (ptrdiff_t k = 0; k < work->blocks; k++) {
+        if (array == NULL) {
+            if (last > 0)
+                memset(work->states[k][1], 0,
+                       (size_t)signature_words(problem->channels, 1, last) * sizeof(VEC));
+            continue;
+        }
+        NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k, array, stride, by_piece);
+        NAME(read_state)(work->states[k], &rows, last);
+    }
+    if (!plan->prefix) return;
+    REAL *row = array ? (REAL *)array + task / plan->splits * stride : NULL;
+    NAME(copy_root)(&work->root, work->root.state, row, problem->inverse, 0);
+}
+
+static void NAME(store_states)(const signature_problem *problem, const signature_plan *plan,
+                               ptrdiff_t task, NAME(workspace) *work, ptrdiff_t row) {
+    const int by_piece = plan->pieces > 1;
+    const ptrdiff_t words = signature_words(problem->channels, 1, problem->depth);
+    REAL *array = by_piece ? plan->partial : (REAL *)problem->signature + row * problem->row_stride;
+    const ptrdiff_t stride = by_piece ? words : problem->path_stride;
+    for (ptrdiff_t k = 0; k < work->blocks; k++) {
+        NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k, array, stride, by_piece);
+        NAME(write_state)(work->states[k], &rows, work->tree.forward.depth);
+    }
+    if (plan->prefix && task % plan->splits == 0)
+        NAME(copy_root)(&work->root, work->root.state,
+                        array + task / plan->splits * stride, problem->inverse, 1);
+}
+
+static void NAME(forward_task)(const signature_problem *problem, const signature_plan *plan,
+                                         ptrdiff_t task, void *memory) {
+    NAME(workspace) work;
+    NAME(carve_workspace)(problem, plan, 0, memory, &work);
+    NAME(find_blocks)(problem, plan, task, &work);
+    NAME(find_lanes)(problem, plan, task, &work);
+    void *initial = plan->pieces == 1 ? (void *)problem->initial : NULL;
+    NAME(load_states)(problem, plan, task, &work, work.tree.forward.depth, initial,
+                      problem->initial_stride, 0);
+    const ptrdiff_t steps = NAME(task_steps)(plan, &work);
+    for (ptrdiff_t start = 0; start < steps; start += plan->capacity) {
+        NAME(begin_block)(problem, plan, &work, start, steps);
+        NAME(advance)(plan, &work, 0);
+        if (problem->stream) NAME(store_states)(problem, plan, task, &work, start);
+    }
+    for (ptrdiff_t row = problem->stream ? steps : 0; row < problem->rows; row++)
+        NAME(store_states)(problem, plan, task, &work, row);
+}
+
+/* ---- pieces of a path ---- */
+
+/* left <- left (x) right, up to length `last`; both without the leading 1. */
+static void NAME(multiply_by)(REAL *left, const REAL *right, ptrdiff_t channels, ptrdiff_t last) {
+    for (ptrdiff_t k = last; k >= 1; k--) {
+        ptrdiff_t words = channels, rest = signature_power(channels, k - 1);
+        REAL *product = left + signature_words(channels, 1, k - 1);
+        const REAL *tail = right + signature_words(channels, 1, k - 1);
+        for (ptrdiff_t i = 0; i < words * rest; i++) product[i] += tail[i];
+        for (ptrdiff_t head = 1; head < k; head++, words *= channels, rest /= channels) {
+            const REAL *first = left + signature_words(channels, 1, head - 1);
+            const REAL *second = right + signature_words(channels, 1, k - head - 1);
+            for (ptrdiff_t w = 0; w < words; w++)
+                for (ptrdiff_t v = 0; v < rest; v++) product[w * rest + v] += first[w] * second[v];
+        }
+    }
+}
+
+/* The adjoint in the left factor: gradient <- gradient with the ends of its words contracted with
+ * `right`, up to length `last`. */
+static void NAME(contract_ends)(REAL *gradient, const REAL *right, ptrdiff_t channels, ptrdiff_t last) {
+    for (ptrdiff_t head = 1; head < last; head++) {
+        const ptrdiff_t words = signature_power(channels, head);
+        REAL *sum = gradient + signature_words(channels, 1, head - 1);
+        ptrdiff_t rest = channels;
+        for (ptrdiff_t k = head + 1; k <= last; k++, rest *= channels) {
+            const REAL *longer = gradient + signature_words(channels, 1, k - 1);
+            const REAL *second = right + signature_words(channels, 1, k - head - 1);
+            for (ptrdiff_t w = 0; w < words; w++) {
+                REAL dot = 0;
+                for (ptrdiff_t v = 0; v < rest; v++) dot += longer[w * rest + v] * second[v];
+                sum[w] += dot;
+            }
+        }
+    }
+}
+
+/* Between the caller's order of letters and the order of time. */
+static void NAME(copy_row)(REAL *to, const REAL *from, ptrdiff_t channels, ptrdiff_t last, int reversed) {
+    for (ptrdiff_t k = 1, words = channels; k <= last; k++, words *= channels) {
+        if (reversed)
+            for (ptrdiff_t w = 0; w < words; w++) to[w] = from[NAME(reverse_word)(w, channels, k)];
+        else
+            memcpy(to, from, (size_t)words * sizeof(REAL));
+        to += words;
+        from += words;
+    }
+}
+
+/* The signature of path `path` from those of its pieces; memory: room for one row. */
+static void NAME(join_task)(const signature_problem *problem, const signature_plan *plan,
+                                      ptrdiff_t path, void *memory) {
+    const ptrdiff_t channels = problem->channels, depth = problem->depth;
+    const ptrdiff_t words = signature_words(channels, 1, depth);
+    const REAL *piece = (const REAL *)plan->partial + path * plan->pieces * words;
+    REAL *product = memory, *row = (REAL *)problem->signature + path * problem->path_stride;
+    ptrdiff_t next = 0;
+    if (problem->initial)
+        NAME(copy_row)(product, (const REAL *)problem->initial + path * problem->initial_stride,
+                       channels, depth, problem->inverse);
+    else
+        memcpy(product, piece + words * next++, (size_t)words * sizeof(REAL));
+    for (; next < plan->pieces; next++)
+        NAME(multiply_by)(product, piece + next * words, channels, depth);
+    NAME(copy_row)(row, product, channels, depth, problem->inverse);
+}
+
+/* What the backward tasks of the pieces of one path begin from: the state before each piece, and
+ * the adjoint after it.  partial: the pieces' signatures to depth - 1. */
+static void NAME(chain_task)(const signature_problem *problem, const signature_plan *plan,
+                             ptrdiff_t path) {
+    const ptrdiff_t channels = problem->channels, depth = problem->depth, pieces = plan->pieces;
+    const ptrdiff_t words = signature_words(channels, 1, depth);
+    const ptrdiff_t lower = signature_words(channels, 1, depth - 1);
+    const REAL *piece = (const REAL *)plan->partial + path * pieces * lower;
+    REAL *start = (REAL *)plan->start + path * pieces * lower;
+    REAL *end = (REAL *)plan->end + path * pieces * words;
+    memset(start, 0, (size_t)lower * sizeof(REAL));
+    if (problem->initial)
+        NAME(copy_row)(start, (const REAL *)problem->initial + path * problem->initial_stride,
+                       channels, depth - 1, problem->inverse);
+    for (ptrdiff_t j = 1; j < pieces; j++) {
+        memcpy(start + j * lower, start + (j - 1) * lower, (size_t)lower * sizeof(REAL));
+        NAME(multiply_by)(start + j * lower, piece + (j - 1) * lower, channels, depth - 1);
+    }
+    NAME(copy_row)(end + (pieces - 1) * words, (const REAL *)problem->signature + path * problem->path_stride,
+                   channels, depth, problem->inverse);
+    for (ptrdiff_t j = pieces - 2; j >= 0; j--) {
+        memcpy(end + j * words, end + (j + 1) * words, (size_t)words * sizeof(REAL));
+        NAME(contract_ends)(end + j * words, piece + (j + 1) * lower, channels, depth);
+    }
+}
+
+/* ---- backward ---- */
+
+static void NAME(load_adjoints)(const signature_problem *problem, const signature_plan *plan,
+                                ptrdiff_t task, NAME(workspace) *work) {
+    const int by_piece = plan->pieces > 1;
+    const ptrdiff_t stride = by_piece ? signature_words(problem->channels, 1, problem->depth) : problem->path_stride;
+    void *array = by_piece ? plan->end : problem->signature;
+    const ptrdiff_t depth = work->tree.forward.depth;
+    for (ptrdiff_t k = 0; k < work->blocks; k++) {
+        if (problem->stream) {
+            memset(work->adjoints[k][1], 0,
+                   (size_t)signature_words(problem->channels, 1, depth) * sizeof(VEC));
+            continue;
+        }
+        NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k, array, stride, by_piece);
+        NAME(read_state)(work->adjoints[k], &rows, depth);
+    }
+    if (!plan->prefix) return;
+    /* The levels below the trees act linearly, so that of several tasks only one has them. */
+    REAL *row = (REAL *)array + task / plan->splits * stride;
+    NAME(copy_root)(&work->root, work->root.adjoint, problem->stream || task % plan->splits ? NULL : row,
+                    problem->inverse, 0);
+}
+
+/* stream: adds the gradient of row `row` to the adjoints. */
+static void NAME(add_row)(const signature_problem *problem, const signature_plan *plan, ptrdiff_t task,
+                          NAME(workspace) *work, ptrdiff_t row) {
+    REAL *array = (REAL *)problem->signature + row * problem->row_stride;
+    const ptrdiff_t depth = work->tree.forward.depth;
+    const ptrdiff_t words = signature_words(problem->channels, 1, depth);
+    for (ptrdiff_t k = 0; k < work->blocks; k++) {
+        NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k, array, problem->path_stride, 0);
+        NAME(read_state)(work->incoming_levels, &rows, depth);
+        for (ptrdiff_t i = 0; i < words; i++) work->adjoints[k][1][i] += work->incoming_levels[1][i];
+    }
+    if (!plan->prefix || task % plan->splits) return;
+    array += task / plan->splits * problem->path_stride;
+    for (ptrdiff_t i = 1, n = problem->channels; i <= plan->prefix; array += n, i++, n *= problem->channels)
+        for (ptrdiff_t w = 0; w < n; w++)
+            work->root.adjoint[i][w] += array[problem->inverse ? NAME(reverse_word)(w, problem->channels, i) : w];
+}
+
+static void NAME(keep)(NAME(workspace) *work, char *slot, int restore) {
+    const size_t bytes = (size_t)work->state_words * sizeof(VEC);
+    if (bytes)
+        for (ptrdiff_t k = 0; k < work->blocks; k++, slot += bytes) {
+            if (restore)
+                memcpy(work->states[k][1], slot, bytes);
+            else
+                memcpy(slot, work->states[k][1], bytes);
+        }
+    if (!work->root_bytes) return;
+    if (restore)
+        memcpy(work->root.state[1], slot, (size_t)work->root_bytes);
+    else
+        memcpy(slot, work->root.state[1], (size_t)work->root_bytes);
+}
+
+/* The gradient of the current block's increments goes to the rows of the path's gradient that the
+ * increments end in; signature_point_task makes it the gradient of the points. */
+static void NAME(write_step_gradient)(const signature_problem *problem, const signature_plan *plan,
+                                      ptrdiff_t task, const NAME(workspace) *work, ptrdiff_t start) {
+    const NAME(tree) *tree = &work->tree.forward;
+    const ptrdiff_t channels = problem->channels, count = tree->steps * channels;
+    const ptrdiff_t shift = problem->basepoint ? 0 : 1;
+    const REAL sign = problem->inverse ? -1 : 1;
+    REAL *array = problem->path_gradient;
+    if (plan->prefix) {
+        const ptrdiff_t path = task / plan->splits;
+        REAL *row = plan->splits > 1
+                        ? (REAL *)plan->step_gradient + (task * problem->longest + start) * channels
+                        : array + (path * problem->length + start + shift) * channels;
+        for (ptrdiff_t i = 0; i < count; i++) {
+            REAL sum = work->root.gradient[i];
+            for (ptrdiff_t l = 0; l < LANES; l++) sum += work->tree.gradient[i][l];
+            row[i] = sign * sum;
+        }
+        return;
+    }
+    REAL *row[LANES];
+    int full = 1;
+    for (ptrdiff_t i = 0; i < count; i++) work->tree.gradient[i] *= sign;
+    for (ptrdiff_t l = 0; l < LANES; l++) {
+        ptrdiff_t piece, path = NAME(lane_path)(problem, plan, task * LANES + l, &piece);
+        row[l] = NULL;
+        if (path < 0 || start >= work->lanes[l].steps) continue;
+        ptrdiff_t first = signature_steps(problem, path) * piece / plan->pieces;
+        row[l] = array + (path * problem->length + first + start + shift) * channels;
+        if (start + tree->steps <= work->lanes[l].steps) continue;
+        full = 0;
+    }
+    if (full) {
+        NAME(write_lanes)(work->tree.gradient, count, row);
+        return;
+    }
+    for (ptrdiff_t l = 0; l < LANES; l++) {
+        ptrdiff_t left = (work->lanes[l].steps - start) * channels;
+        for (ptrdiff_t i = 0; row[l] && i < count && i < left; i++)
+            row[l][i] = work->tree.gradient[i][l];
+    }
+}
+
+static void NAME(retreat)(const signature_problem *problem, const signature_plan *plan, ptrdiff_t task,
+                          NAME(workspace) *work, ptrdiff_t start) {
+    const NAME(tree) *tree = &work->tree.forward;
+    const ptrdiff_t stride = tree->depth * tree->capacity;
+    memset(work->tree.gradient, 0, (size_t)(tree->steps * tree->channels) * sizeof(VEC));
+    NAME(find_parents)(plan, work);
+    for (ptrdiff_t k = 0; k < work->blocks; k++) {
+        work->tree.forward.state = work->states[k];
+        work->tree.adjoint = work->adjoints[k];
+        NAME(ascend)(&work->tree, 0, 0, work->parents + k * stride, work->scratch);
+    }
+    if (plan->prefix) NAME(root_ascend)(&work->root);
+    NAME(write_step_gradient)(problem, plan, task, work, start);
+}
+
+/* Blocks first ... last - 1, from the state that stands in the coarse checkpoint. */
+static void NAME(retreat_segment)(const signature_problem *problem, const signature_plan *plan,
+                                  ptrdiff_t task, NAME(workspace) *work, ptrdiff_t first,
+                                  ptrdiff_t last, ptrdiff_t steps) {
+    const ptrdiff_t capacity = plan->capacity;
+    for (ptrdiff_t block = first; block < last; block++) {
+        NAME(keep)(work, work->fine + (block - first) * work->checkpoint_bytes, 0);
+        if (block == last - 1) break;
+        NAME(begin_block)(problem, plan, work, block * capacity, steps);
+        NAME(advance)(plan, work, 1);
+    }
+    for (ptrdiff_t block = last - 1; block >= first; block--) {
+        NAME(keep)(work, work->fine + (block - first) * work->checkpoint_bytes, 1);
+        NAME(begin_block)(problem, plan, work, block * capacity, steps);
+        if (problem->stream) NAME(add_row)(problem, plan, task, work, block);
+        NAME(retreat)(problem, plan, task, work, block * capacity);
+    }
+}
+
+static void NAME(store_initial_gradient)(const signature_problem *problem, const signature_plan *plan,
+                                         ptrdiff_t task, NAME(workspace) *work) {
+    const ptrdiff_t words = signature_words(problem->channels, 1, problem->depth);
+    if (problem->initial_gradient == NULL) return;
+    for (ptrdiff_t k = 0; k < work->blocks; k++) {
+        NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k,
+                                          problem->initial_gradient, words, 0);
+        for (ptrdiff_t l = 0; l < LANES && !plan->prefix; l++)
+            if ((task * LANES + l) % plan->pieces) rows.row[l] = NULL;
+        NAME(write_state)(work->adjoints[k], &rows, work->tree.forward.depth);
+    }
+    if (!plan->prefix) return;
+    REAL *row = plan->splits > 1
+                    ? (REAL *)plan->end + task * signature_words(problem->channels, 1, plan->prefix)
+                    : (REAL *)problem->initial_gradient + task * words;
+    NAME(copy_root)(&work->root, work->root.adjoint, row, problem->inverse, 1);
+}
+
+static void NAME(backward_task)(const signature_problem *problem, const signature_plan *plan,
+                                          ptrdiff_t task, void *memory) {
+    NAME(workspace) work;
+    NAME(carve_workspace)(problem, plan, 1, memory, &work);
+    NAME(find_blocks)(problem, plan, task, &work);
+    NAME(find_lanes)(problem, plan, task, &work);
+    NAME(load_adjoints)(problem, plan, task, &work);
+    const int by_piece = plan->pieces > 1;
+    NAME(load_states)(problem, plan, task, &work, work.tree.forward.depth - 1,
+                      by_piece ? plan->start : (void *)problem->initial,
+                      by_piece ? signature_words(problem->channels, 1, problem->depth - 1)
+                               : problem->initial_stride,
+                      by_piece);
+    const ptrdiff_t steps = NAME(task_steps)(plan, &work);
+    const ptrdiff_t blocks = signature_ceil_divide(steps, plan->capacity);
+    const ptrdiff_t segments = signature_ceil_divide(blocks, work.fine_slots);
+    if (problem->stream)
+        for (ptrdiff_t row = steps; row < problem->rows; row++)
+            NAME(add_row)(problem, plan, task, &work, row);
+    for (ptrdiff_t segment = 0; segment < segments; segment++) {
+        NAME(keep)(&work, work.coarse + segment * work.checkpoint_bytes, 0);
+        if (segment == segments - 1) break;
+        for (ptrdiff_t block = segment * work.fine_slots; block < (segment + 1) * work.fine_slots; block++) {
+            NAME(begin_block)(problem, plan, &work, block * plan->capacity, steps);
+            NAME(advance)(plan, &work, 1);
+        }
+    }
+    for (ptrdiff_t segment = segments - 1; segment >= 0; segment--) {
+        ptrdiff_t first = segment * work.fine_slots, last = first + work.fine_slots;
+        NAME(keep)(&work, work.coarse + segment * work.checkpoint_bytes, 1);
+        NAME(retreat_segment)(problem, plan, task, &work, first, last < blocks ? last : blocks, steps);
+    }
+    NAME(store_initial_gradient)(problem, plan, task, &work);
+}
+
+/* From the gradients of the increments to those of the points, of the basepoint, and, where
+ * several tasks had a part in them, of the initial signature. */
+static void NAME(point_task)(const signature_problem *problem, const signature_plan *plan,
+                                       ptrdiff_t path) {
+    const ptrdiff_t channels = problem->channels, steps = signature_steps(problem, path);
+    const ptrdiff_t shift = problem->basepoint ? 0 : 1, count = steps * channels;
+    REAL *points = (REAL *)problem->path_gradient + path * problem->length * channels;
+    REAL *row = points + shift * channels;
+    if (plan->prefix && plan->splits > 1) {
+        const REAL *parts = (const REAL *)plan->step_gradient +
+                            path * plan->splits * problem->longest * channels;
+        for (ptrdiff_t i = 0; i < count; i++) {
+            REAL sum = 0;
+            for (ptrdiff_t s = 0; s < plan->splits; s++) sum += parts[s * problem->longest * channels + i];
+            row[i] = sum;
+        }
+        if (problem->initial_gradient) {
+            const ptrdiff_t lower = signature_words(channels, 1, plan->prefix);
+            const REAL *ends = (const REAL *)plan->end + path * plan->splits * lower;
+            REAL *initial = (REAL *)problem->initial_gradient +
+                            path * signature_words(channels, 1, problem->depth);
+            for (ptrdiff_t i = 0; i < lower; i++) {
+                initial[i] = 0;
+                for (ptrdiff_t s = 0; s < plan->splits; s++) initial[i] += ends[s * lower + i];
+            }
+        }
+    }
+    if (shift)
+        for (ptrdiff_t c = 0; c < channels; c++) points[c] = steps ? -row[c] : 0;
+    else if (problem->basepoint_gradient)
+        for (ptrdiff_t c = 0; c < channels; c++)
+            ((REAL *)problem->basepoint_gradient)[path * channels + c] = steps ? -row[c] : 0;
+    for (ptrdiff_t i = 0; i + channels < count; i++) row[i] -= row[i + channels];
+    for (ptrdiff_t i = (shift + steps) * channels; i < problem->length * channels; i++) points[i] = 0;
+}
+
+static void NAME(signature_task)(int kind, const signature_problem *problem, const signature_plan *plan,
+                                 ptrdiff_t task, void *memory) {
+    switch (kind) {
+        case SIGNATURE_FORWARD: NAME(forward_task)(problem, plan, task, memory); break;
+        case SIGNATURE_JOIN: NAME(join_task)(problem, plan, task, memory); break;
+        case SIGNATURE_CHAIN: NAME(chain_task)(problem, plan, task); break;
+        case SIGNATURE_BACKWARD: NAME(backward_task)(problem, plan, task, memory); break;
+        case SIGNATURE_POINTS: NAME(point_task)(problem, plan, task); break;
+    }
+}

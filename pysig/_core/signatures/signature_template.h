@@ -1,0 +1,8 @@
+/* Everything of signature.h that is compiled for each type and instruction set, from the inside out. */
+#define VEC NAME(vector)
+#include "signatures/signature_tree.h"
+#include "signatures/signature_tree_backward.h"
+#include "signatures/signature_lanes.h"
+#include "signatures/signature_root.h"
+#include "signatures/signature_tasks.h"
+#undef VEC

@@ -1,0 +1,6 @@
+from typing import SupportsIndex
+
+has_openmp: bool
+
+def get_num_threads() -> int: ...
+def set_num_threads(n: SupportsIndex | None) -> None: ...

@@ -1,0 +1,1 @@
+"""Path signatures: the public functions, one operation a file."""

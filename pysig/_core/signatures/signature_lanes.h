@@ -20,7 +20,7 @@ typedef struct {
     int reversed;
 } NAME(rows);
 
-/* letters[0][step][letter] of the steps start, ..., start + tree->steps - 1 of all lanes; zero
+/* letters[step][letter] of the steps start, ..., start + tree->steps - 1 of all lanes; zero
  * after the end of a lane. */
 static void NAME(read_differences)(const NAME(tree) *tree, const NAME(lane) lanes[LANES],
                                    ptrdiff_t start, REAL sign) {
@@ -66,15 +66,6 @@ static void NAME(read_shared_differences)(const NAME(tree) *tree, const NAME(lan
             REAL u = start + t < lane->steps ? sign * (after[c] - before[c]) : 0;
             tree->letters[t * channels + c] = u + (VEC){0};
         }
-    }
-}
-
-/* letters[j - 1] = letters[0] / j for j = 2 ... chains. */
-static void NAME(divide_letters)(const NAME(tree) *tree, ptrdiff_t chains) {
-    const ptrdiff_t count = tree->steps * tree->channels;
-    for (ptrdiff_t j = 2; j <= chains; j++) {
-        VEC *letters = tree->letters + (j - 1) * tree->capacity * tree->channels;
-        for (ptrdiff_t i = 0; i < count; i++) letters[i] = tree->letters[i] * (REAL)(1.0 / (double)j);
     }
 }
 

@@ -35,17 +35,17 @@ static void NAME(root_descend)(const NAME(root) *root) {
             for (ptrdiff_t w = 0; w < words; w++) {
                 REAL *state = root->state[i + 1] + w * channels;
                 for (ptrdiff_t j = 2; j <= chains; j++) {
-                    const REAL y = parent[(j - 1) * words + w] * (REAL)(1.0 / (double)j);
+                    const REAL y = parent[(j - 1) * words + w], inverse = (REAL)1 / (REAL)(j - 1);
                     if (last) {
                         for (ptrdiff_t c = 0; c < channels; c++) {
                             REAL *lane = NAME(root_lane)(root, j - 1, t, w * channels + c);
-                            if (lane) *lane = state[c] + y * u[c];
+                            if (lane) *lane = (state[c] + y * u[c]) * inverse;
                         }
                         continue;
                     }
                     REAL *child = root->middle[i + 1] +
                                   ((t * (chains - 1) + j - 2) * words + w) * channels;
-                    for (ptrdiff_t c = 0; c < channels; c++) child[c] = state[c] + y * u[c];
+                    for (ptrdiff_t c = 0; c < channels; c++) child[c] = (state[c] + y * u[c]) * inverse;
                 }
                 for (ptrdiff_t c = 0; c < channels; c++) state[c] += parent[w] * u[c];
             }
@@ -64,7 +64,7 @@ static void NAME(root_ascend_level)(const NAME(root) *root, ptrdiff_t t, ptrdiff
         for (ptrdiff_t c = 0; c < channels; c++) root->product[i + 1][w * channels + c] = h[c];
         for (ptrdiff_t j = 0; j < chains; j++) {
             const REAL *p = root->product[i + 1] + (j * words + w) * channels;
-            const REAL y = parent[j * words + w] / (REAL)(j + 1);
+            const REAL y = parent[j * words + w];
             REAL sum = 0;
             for (ptrdiff_t c = 0; c < channels; c++) {
                 sum += p[c] * u[c];

@@ -64,7 +64,8 @@ static void NAME(carve_root)(const signature_problem *problem, const signature_p
     for (ptrdiff_t i = 0; i < prefix; i++, words *= channels) {
         REAL *middle = CARVE(REAL, capacity * (depth - i) * words);
         if (real) root.middle[i] = middle;
-        for (ptrdiff_t n = 0; real && i == 0 && n < capacity * depth; n++) middle[n] = 1;
+        for (ptrdiff_t n = 0; real && i == 0 && n < capacity * depth; n++)
+            middle[n] = (REAL)1 / (REAL)(n % depth + 1);
     }
     if (backward) {
         root.adjoint = (REAL **)NAME(carve_levels)(&next, channels, prefix, sizeof(REAL), real);
@@ -116,7 +117,7 @@ static size_t NAME(carve_workspace)(const signature_problem *problem, const sign
     work->state_words = signature_words(channels, 1, depth - 1);
     NAME(tree) *tree = &work->tree.forward;
     *tree = (NAME(tree)){.depth = depth, .channels = channels, .capacity = capacity};
-    tree->letters = CARVE(VEC, depth * capacity * channels);
+    tree->letters = CARVE(VEC, capacity * channels);
     work->parents = CARVE(VEC, work->blocks * depth * capacity);
     work->scratch = CARVE(VEC, NAME(scratch_vectors)(depth, channels, capacity));
     work->states = CARVE(VEC **, work->blocks);
@@ -269,7 +270,6 @@ static void NAME(begin_block)(const signature_problem *problem, const signature_
         for (ptrdiff_t i = 0; i < tree->steps * tree->channels; i++)
             work->root.steps_letters[i] = tree->letters[i][0];
     }
-    NAME(divide_letters)(tree, tree->depth);
 }
 
 /* Y[j] where the trees begin, for this block; the levels below move to its end. */
@@ -279,7 +279,9 @@ static void NAME(find_parents)(const signature_plan *plan, NAME(workspace) *work
         NAME(root_descend)(&work->root);
         return;
     }
-    for (ptrdiff_t i = 0; i < tree->depth * tree->capacity; i++) work->parents[i] = (VEC){0} + 1;
+    for (ptrdiff_t j = 1; j <= tree->depth; j++)
+        for (ptrdiff_t t = 0; t < tree->steps; t++)
+            work->parents[(j - 1) * tree->capacity + t] = (VEC){0} + (REAL)1 / (REAL)j;
 }
 
 /* Moves the states through the current block. shorten: leave the longest words out. */

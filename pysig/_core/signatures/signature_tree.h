@@ -1,51 +1,63 @@
-/* The tree of words, walked once per block of steps.  (Part of signature_template.h, which explains
- * the layering.)
+/* The tree of words, walked once per block of steps.
  *
  * One step multiplies the state S by exp(u).  Written by Horner's rule, the coefficient of a word
- * of length k comes from those of its prefixes,
+ * comes from those of its prefixes,
  *
- *     Y_0[j] = 1,      Y_{i+1}[j](w c) = S_{i+1}(w c) + Y_i[j + 1](w) u(c) / (j + 1),
+ *     Y_0[j] = 1,   Y_{i+1}[j](w c) = S_{i+1}(w c) + Y_i[j + 1](w) u(c) / (j + 1),
  *     new S_{i+1} = Y_{i+1}[0],
  *
  * where Y_i[j] is the i-th intermediate of level i + j.  A word needs nothing but its prefixes,
  * so that the subtree below a word can be carried through a whole block of steps before the next
  * one is begun: the coefficients of S stay in registers while the time runs, the intermediates of
  * a block stay in the first-level cache, and the longest levels, where nearly all of the work is,
- * are never written but at the end of the block.
+ * are never written but at the end of the block.  Y_i[j] is kept divided by j.
  *
- * Every number is a vector of lanes, see signature_template.h.
+ * Every number is a vector of lanes, see signature.h.
  */
 
 typedef struct {
-    ptrdiff_t depth;      /* length of the longest words of the tree */
-    ptrdiff_t channels;   /* letters */
-    ptrdiff_t capacity;   /* room for so many steps in every block-long array */
-    ptrdiff_t steps;      /* steps of the current block */
-    NAME(vector) *letters; /* [j - 1][step][letter]: u(letter) / j */
-    NAME(vector) **state; /* [i][word]: S_i, for the lengths i that the tree has */
+    ptrdiff_t depth;    /* length of the longest words of the tree */
+    ptrdiff_t channels; /* letters */
+    ptrdiff_t capacity; /* room for so many steps in every block-long array */
+    ptrdiff_t steps;    /* steps of the current block */
+    VEC *letters;       /* [step][letter]: u */
+    VEC **state;        /* [i][word]: S_i, for the lengths i that the tree has */
 } NAME(tree);
 
-/* Y_{i+1}[1 ... chains - 1] of the children first, ..., first + count - 1 of one word, in that
- * order behind each other, from Y_i[1 ... chains] of the word; S_{i+1} moves to the block's end. */
+/* Y_{i+1}[1 ... chains - 1] of the children first, ..., first + count - 1 of one word, behind each
+ * other, from Y_i[1 ... chains] of the word; S_{i+1} moves to the block's end. */
 ALWAYS_INLINE void NAME(descend_letters)(const NAME(tree) *tree, ptrdiff_t chains, const VEC *parent,
                                          VEC *state, VEC *children, ptrdiff_t first,
-                                         const ptrdiff_t count, ptrdiff_t channels) {
-    const ptrdiff_t capacity = tree->capacity, steps = tree->steps;
+                                         const ptrdiff_t count) {
+    const ptrdiff_t capacity = tree->capacity, steps = tree->steps, channels = tree->channels;
+    const ptrdiff_t stride = (chains - 1) * capacity;
     const VEC *letters = tree->letters + first;
-    VEC s[8];
+    VEC s[8], u[8];
     for (ptrdiff_t c = 0; c < count; c++) s[c] = state[c];
-    for (ptrdiff_t t = 0; t < steps; t++) {
-        for (ptrdiff_t j = 1; j < chains; j++) {
-            const VEC *u = letters + (j * capacity + t) * channels;
-            VEC y = parent[j * capacity + t];
+    for (ptrdiff_t t = 0; t < steps; t++, letters += channels) {
+        for (ptrdiff_t c = 0; c < count; c++) u[c] = letters[c];
+        VEC y = parent[capacity + t];
+        for (ptrdiff_t c = 0; c < count; c++) children[c * stride + t] = s[c] + y * u[c];
+        for (ptrdiff_t j = 2; j < chains; j++) {
+            y = parent[j * capacity + t];
+            const REAL inverse = (REAL)1 / (REAL)j;
             VEC *child = children + (j - 1) * capacity + t;
-            for (ptrdiff_t c = 0; c < count; c++)
-                child[c * (chains - 1) * capacity] = s[c] + y * u[c];
+            for (ptrdiff_t c = 0; c < count; c++) child[c * stride] = (s[c] + y * u[c]) * inverse;
         }
-        const VEC *u = letters + t * channels;
         for (ptrdiff_t c = 0; c < count; c++) s[c] += parent[t] * u[c];
     }
     for (ptrdiff_t c = 0; c < count; c++) state[c] = s[c];
+}
+
+/* descend_letters for a number of children known only at run time, at most four. */
+static void NAME(descend_count)(const NAME(tree) *tree, ptrdiff_t chains, const VEC *parent, VEC *state,
+                                VEC *children, ptrdiff_t first, ptrdiff_t count) {
+    switch (count) {
+        case 1: NAME(descend_letters)(tree, chains, parent, state, children, first, 1); break;
+        case 2: NAME(descend_letters)(tree, chains, parent, state, children, first, 2); break;
+        case 3: NAME(descend_letters)(tree, chains, parent, state, children, first, 3); break;
+        default: NAME(descend_letters)(tree, chains, parent, state, children, first, 4);
+    }
 }
 
 /* The last two levels below one word of length depth - 2 in one go: for `words` children, and all
@@ -54,21 +66,19 @@ ALWAYS_INLINE void NAME(descend_top)(const NAME(tree) *tree, const VEC *parent, 
                                      ptrdiff_t first, const ptrdiff_t words,
                                      const ptrdiff_t channels) {
     const ptrdiff_t capacity = tree->capacity, steps = tree->steps;
-    const VEC *u = tree->letters, *half = tree->letters + capacity * channels + first;
+    const VEC *u = tree->letters;
     VEC s[4], sum[4][8];
     for (ptrdiff_t q = 0; q < words; q++) {
         s[q] = middle[q];
         for (ptrdiff_t c = 0; c < channels; c++) sum[q][c] = top[q * channels + c];
     }
-    for (ptrdiff_t t = 0; t < steps; t++) {
+    for (ptrdiff_t t = 0; t < steps; t++, u += channels) {
         VEC y1 = parent[t], y2 = parent[capacity + t];
         for (ptrdiff_t q = 0; q < words; q++) {
-            VEC y = s[q] + y2 * half[q];
+            VEC y = s[q] + y2 * u[first + q];
             s[q] += y1 * u[first + q];
             for (ptrdiff_t c = 0; c < channels; c++) sum[q][c] += y * u[c];
         }
-        u += channels;
-        half += channels;
     }
     for (ptrdiff_t q = 0; q < words; q++) {
         middle[q] = s[q];
@@ -77,9 +87,9 @@ ALWAYS_INLINE void NAME(descend_top)(const NAME(tree) *tree, const VEC *parent, 
 }
 
 /* How many children of a word descend_top takes at once, so that their sums fit the registers. */
+#define TOP_WORDS_FIT(channels) ((REGISTERS - 4) / ((channels) + 1))
 #define TOP_WORDS(channels) \
-    ((REGISTERS - 4) / ((channels) + 1) < 1 ? 1 : \
-     (REGISTERS - 4) / ((channels) + 1) > 4 ? 4 : (REGISTERS - 4) / ((channels) + 1))
+    (TOP_WORDS_FIT(channels) < 1 ? 1 : TOP_WORDS_FIT(channels) > 4 ? 4 : TOP_WORDS_FIT(channels))
 
 ALWAYS_INLINE void NAME(descend_top_all)(const NAME(tree) *tree, const VEC *parent, VEC *middle,
                                          VEC *top, const ptrdiff_t channels) {
@@ -128,29 +138,21 @@ static void NAME(descend_top_wide)(const NAME(tree) *tree, const VEC *parent, VE
     const ptrdiff_t channels = tree->channels;
     ptrdiff_t first = 0;
     for (; first + WIDE_WORDS <= channels; first += WIDE_WORDS) {
-        NAME(descend_letters)(tree, 2, parent, middle + first, scratch, first, WIDE_WORDS, channels);
+        NAME(descend_letters)(tree, 2, parent, middle + first, scratch, first, WIDE_WORDS);
         NAME(accumulate_top_words)(tree, scratch, top + first * channels, WIDE_WORDS);
     }
-    for (; first < channels; first++) {
-        NAME(descend_letters)(tree, 2, parent, middle + first, scratch, first, 1, channels);
+    for (; first + 2 <= channels; first += 2) {
+        NAME(descend_letters)(tree, 2, parent, middle + first, scratch, first, 2);
+        NAME(accumulate_top_words)(tree, scratch, top + first * channels, 2);
+    }
+    if (first < channels) {
+        NAME(descend_letters)(tree, 2, parent, middle + first, scratch, first, 1);
         NAME(accumulate_top_words)(tree, scratch, top + first * channels, 1);
     }
 }
 
-/* descend_letters for a number of children known only at run time, at most four. */
-static void NAME(descend_count)(const NAME(tree) *tree, ptrdiff_t chains, const VEC *parent, VEC *state,
-                                VEC *children, ptrdiff_t first, ptrdiff_t count) {
-    const ptrdiff_t channels = tree->channels;
-    switch (count) {
-        case 1: NAME(descend_letters)(tree, chains, parent, state, children, first, 1, channels); break;
-        case 2: NAME(descend_letters)(tree, chains, parent, state, children, first, 2, channels); break;
-        case 3: NAME(descend_letters)(tree, chains, parent, state, children, first, 3, channels); break;
-        default: NAME(descend_letters)(tree, chains, parent, state, children, first, 4, channels);
-    }
-}
-
 /* Carries everything below one word of length `length` through the block.  parent: Y[1 ...
- * depth - length] of the word at every step. scratch: room for the same of its descendants. */
+ * depth - length] of the word at every step.  scratch: room for the same of its descendants. */
 static void NAME(descend)(const NAME(tree) *tree, ptrdiff_t length, ptrdiff_t word, const VEC *parent,
                           VEC *scratch) {
     const ptrdiff_t channels = tree->channels, chains = tree->depth - length;

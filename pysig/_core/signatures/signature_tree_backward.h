@@ -1,32 +1,31 @@
 /* The adjoint of signature_tree.h, again one subtree and one block of steps at a time.
  *
- * With H the gradient with respect to the state after a step, the adjoints of the intermediates
- * Y_i[j] / j and the gradients of the step are
+ * With H the gradient with respect to the state after a step, the adjoints P of the intermediates
+ * Y and the gradient of the step are
  *
  *     P_i[0] = H_i,     P_i[j](w) = sum_c P_{i+1}[j - 1](w c) u(c) / j,
  *     dL/du(c) = sum over i, j, w of P_{i+1}[j](w c) Y_i[j + 1](w) / (j + 1),
  *     H_i before the step = sum_j P_i[j].
  *
  * Going down the tree Y is computed again, forwards in time, from the state at the block's
- * beginning; coming back up, P is formed backwards in time.  The gradient with respect to the
- * longest words is the same at every step, so it stays in registers.
+ * beginning; coming back up, P is formed backwards in time.
  */
 
 typedef struct {
     NAME(tree) forward;
-    NAME(vector) **adjoint;  /* [i][word]: H_i, for the lengths i that the tree has */
-    NAME(vector) *gradient;  /* [step][letter]: dL/du, added to */
+    VEC **adjoint; /* [i][word]: H_i, for the lengths i that the tree has */
+    VEC *gradient; /* [step][letter]: dL/du, added to */
 } NAME(backward_tree);
 
 /* Where the sum of P over the children of a word is put together: from `sum` unless the sum
  * begins here, into `target`.  The last children's target is the word's own Y. */
 typedef struct {
-    const NAME(vector) *sum;
-    NAME(vector) *target;
+    const VEC *sum;
+    VEC *target;
 } NAME(ascent);
 
 /* Adds the part of the children first, ..., first + count - 1 to P[1 ... chains] of their parent.
- * children: their P[1 ... chains - 1]. parent: Y[1 ... chains]. */
+ * children: their P[1 ... chains - 1].  parent: Y[1 ... chains]. */
 ALWAYS_INLINE void NAME(ascend_letters)(const NAME(backward_tree) *tree, ptrdiff_t chains,
                                         const VEC *children, const VEC *parent, NAME(ascent) to,
                                         VEC *adjoint, ptrdiff_t first, const ptrdiff_t count) {
@@ -34,11 +33,12 @@ ALWAYS_INLINE void NAME(ascend_letters)(const NAME(backward_tree) *tree, ptrdiff
     VEC h[4];
     for (ptrdiff_t c = 0; c < count; c++) h[c] = adjoint[c];
     for (ptrdiff_t t = tree->forward.steps - 1; t >= 0; t--) {
-        const VEC *u = tree->forward.letters + t * channels + first;
+        const VEC *letters = tree->forward.letters + t * channels + first;
         VEC *gradient = tree->gradient + t * channels + first;
-        VEC du[4], change[4];
+        VEC u[4], du[4], change[4];
         VEC y = parent[t], p = to.sum ? to.sum[t] : (VEC){0};
         for (ptrdiff_t c = 0; c < count; c++) {
+            u[c] = letters[c];
             p += h[c] * u[c];
             du[c] = gradient[c] + h[c] * y;
             change[c] = (VEC){0};
@@ -46,16 +46,16 @@ ALWAYS_INLINE void NAME(ascend_letters)(const NAME(backward_tree) *tree, ptrdiff
         to.target[t] = p;
         for (ptrdiff_t j = 1; j < chains; j++) {
             const ptrdiff_t row = j * capacity + t;
-            u += capacity * channels;
-            y = parent[row] * (REAL)(1.0 / (double)(j + 1));
-            p = to.sum ? to.sum[row] : (VEC){0};
+            y = parent[row];
+            p = (VEC){0};
             for (ptrdiff_t c = 0; c < count; c++) {
                 VEC below = children[(c * (chains - 1) - 1) * capacity + row];
                 p += below * u[c];
                 du[c] += below * y;
                 change[c] += below;
             }
-            to.target[row] = p;
+            p *= (REAL)1 / (REAL)(j + 1);
+            to.target[row] = to.sum ? to.sum[row] + p : p;
         }
         for (ptrdiff_t c = 0; c < count; c++) {
             gradient[c] = du[c];
@@ -65,58 +65,100 @@ ALWAYS_INLINE void NAME(ascend_letters)(const NAME(backward_tree) *tree, ptrdiff
     for (ptrdiff_t c = 0; c < count; c++) adjoint[c] = h[c];
 }
 
-/* For `words` words of length depth - 1: P[1] from the longest words below, into `product`, and
- * their part of the gradient. */
-ALWAYS_INLINE void NAME(ascend_top)(const NAME(backward_tree) *tree, const VEC *word, const VEC *top,
-                                    VEC *product, ptrdiff_t first, const ptrdiff_t words,
-                                    const ptrdiff_t count) {
-    const ptrdiff_t capacity = tree->forward.capacity, channels = tree->forward.channels;
-    VEC g[6][8];
-    for (ptrdiff_t q = 0; q < words; q++)
-        for (ptrdiff_t c = 0; c < count; c++) g[q][c] = top[q * channels + first + c];
-    for (ptrdiff_t t = 0; t < tree->forward.steps; t++) {
-        const VEC *u = tree->forward.letters + t * channels + first;
-        VEC *gradient = tree->gradient + t * channels + first;
-        VEC p[6];
-        for (ptrdiff_t q = 0; q < words; q++) p[q] = first ? product[q * capacity + t] : (VEC){0};
-        for (ptrdiff_t c = 0; c < count; c++) {
-            VEC du = gradient[c];
+/* The last two levels below one word, for `words` of its children: first Y of the children,
+ * forwards in time, then P and the gradients, backwards.  top: H of the longest words, which no
+ * step changes. */
+ALWAYS_INLINE void NAME(ascend_top)(const NAME(backward_tree) *tree, const VEC *parent, NAME(ascent) to,
+                                    VEC *state, VEC *adjoint, const VEC *top, VEC *scratch,
+                                    ptrdiff_t first, const ptrdiff_t words,
+                                    const ptrdiff_t channels) {
+    const ptrdiff_t capacity = tree->forward.capacity;
+    NAME(descend_letters)(&tree->forward, 2, parent, state, scratch, first, words);
+    VEC h[4];
+    for (ptrdiff_t q = 0; q < words; q++) h[q] = adjoint[q];
+    for (ptrdiff_t t = tree->forward.steps - 1; t >= 0; t--) {
+        const VEC *u = tree->forward.letters + t * channels;
+        VEC *gradient = tree->gradient + t * channels;
+        VEC y[4], p[4];
+        for (ptrdiff_t q = 0; q < words; q++) {
+            y[q] = scratch[q * capacity + t];
+            p[q] = (VEC){0};
+        }
+        for (ptrdiff_t c = 0; c < channels; c++) {
+            VEC letter = u[c], du = gradient[c];
             for (ptrdiff_t q = 0; q < words; q++) {
-                p[q] += g[q][c] * u[c];
-                du += g[q][c] * word[q * capacity + t];
+                VEC g = top[q * channels + c];
+                p[q] += g * letter;
+                du += g * y[q];
             }
             gradient[c] = du;
         }
-        for (ptrdiff_t q = 0; q < words; q++) product[q * capacity + t] = p[q];
+        VEC y1 = parent[t], y2 = parent[capacity + t];
+        VEC p1 = to.sum ? to.sum[t] : (VEC){0}, p2 = (VEC){0};
+        for (ptrdiff_t q = 0; q < words; q++) {
+            p1 += h[q] * u[first + q];
+            p2 += p[q] * u[first + q];
+            gradient[first + q] += h[q] * y1 + p[q] * y2;
+            h[q] += p[q];
+        }
+        p2 *= (REAL)0.5;
+        to.target[t] = p1;
+        to.target[capacity + t] = to.sum ? to.sum[capacity + t] + p2 : p2;
     }
+    for (ptrdiff_t q = 0; q < words; q++) adjoint[q] = h[q];
 }
 
-/* The same for all letters. */
-ALWAYS_INLINE void NAME(ascend_top_words)(const NAME(backward_tree) *tree, const VEC *word,
-                                          const VEC *top, VEC *product, const ptrdiff_t words) {
-    const ptrdiff_t channels = tree->forward.channels;
+#define ASCEND_WORDS(channels) ((channels) < 5 ? (channels) : 3)
+
+/* All children of one word by ascend_top, some at a time. */
+ALWAYS_INLINE void NAME(ascend_top_all)(const NAME(backward_tree) *tree, VEC *block, VEC *state,
+                                        VEC *adjoint, const VEC *top, VEC *scratch,
+                                        const ptrdiff_t channels) {
+    const ptrdiff_t together = ASCEND_WORDS(channels), rest = channels % together;
+    VEC *sum = scratch;
+    scratch += 2 * tree->forward.capacity;
     ptrdiff_t first = 0;
-    for (; first + 4 <= channels; first += 4)
-        NAME(ascend_top)(tree, word, top, product, first, words, 4);
-    switch (channels - first) {
-        case 3: NAME(ascend_top)(tree, word, top, product, first, words, 3); break;
-        case 2: NAME(ascend_top)(tree, word, top, product, first, words, 2); break;
-        case 1: NAME(ascend_top)(tree, word, top, product, first, words, 1); break;
+    for (; first + together <= channels; first += together) {
+        NAME(ascent) to = {first ? sum : NULL, first + together < channels ? sum : block};
+        NAME(ascend_top)(tree, block, to, state + first, adjoint + first, top + first * channels,
+                         scratch, first, together, channels);
+    }
+    NAME(ascent) to = {sum, block};
+    if (rest == 1)
+        NAME(ascend_top)(tree, block, to, state + first, adjoint + first, top + first * channels,
+                         scratch, first, 1, channels);
+    if (rest == 2)
+        NAME(ascend_top)(tree, block, to, state + first, adjoint + first, top + first * channels,
+                         scratch, first, 2, channels);
+}
+
+static void NAME(ascend_top_any)(const NAME(backward_tree) *tree, VEC *block, VEC *state,
+                                 VEC *adjoint, const VEC *top, VEC *scratch) {
+    switch (tree->forward.channels) {
+        case 1: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 1); break;
+        case 2: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 2); break;
+        case 3: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 3); break;
+        case 4: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 4); break;
+        case 5: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 5); break;
+        case 6: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 6); break;
+        case 7: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 7); break;
+        case 8: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 8); break;
+        default: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, tree->forward.channels);
     }
 }
 
-/* The last two levels below one word, for `words` of its children: ascend_top and ascend_letters. */
-ALWAYS_INLINE void NAME(ascend_pair)(const NAME(backward_tree) *tree, const VEC *parent, NAME(ascent) to,
-                                     VEC *state, VEC *adjoint, const VEC *top, VEC *scratch,
-                                     ptrdiff_t first, const ptrdiff_t words) {
+/* The longest words below one word, when the tree begins right below them. */
+static void NAME(ascend_last)(const NAME(backward_tree) *tree, VEC *block, const VEC *top) {
     const ptrdiff_t channels = tree->forward.channels;
-    VEC *product = scratch + words * tree->forward.capacity;
-    NAME(descend_letters)(&tree->forward, 2, parent, state, scratch, first, words, channels);
-    NAME(ascend_top_words)(tree, scratch, top, product, words);
-    NAME(ascend_letters)(tree, 2, product, parent, to, adjoint, first, words);
+    for (ptrdiff_t t = 0; t < tree->forward.steps; t++) {
+        VEC p = (VEC){0};
+        for (ptrdiff_t c = 0; c < channels; c++) {
+            p += top[c] * tree->forward.letters[t * channels + c];
+            tree->gradient[t * channels + c] += top[c] * block[t];
+        }
+        block[t] = p;
+    }
 }
-
-#define PAIR_WORDS (REGISTERS == 32 ? 4 : 3)
 
 /* Takes everything below one word of length `length` through the block: down, and back up.
  * block: Y[1 ... depth - length] of the word at every step, replaced by P of the same. */
@@ -127,31 +169,25 @@ static void NAME(ascend)(const NAME(backward_tree) *tree, ptrdiff_t length, ptrd
     const ptrdiff_t child = word * channels;
     VEC *adjoint = tree->adjoint[length + 1] + child;
     if (chains == 1) {
-        NAME(ascend_top_words)(tree, block, adjoint, scratch, 1);
-        memcpy(block, scratch, (size_t)forward->steps * sizeof(VEC));
+        NAME(ascend_last)(tree, block, adjoint);
         return;
     }
     VEC *state = forward->state[length + 1] + child;
+    if (chains == 2) {
+        const VEC *top = tree->adjoint[length + 2] + child * channels;
+        NAME(ascend_top_any)(tree, block, state, adjoint, top, scratch);
+        return;
+    }
     VEC *sum = scratch;
     scratch += chains * forward->capacity;
-    const ptrdiff_t together = chains == 2 ? PAIR_WORDS : 4;
     const ptrdiff_t stride = (chains - 1) * forward->capacity;
     for (ptrdiff_t first = 0, count; first < channels; first += count) {
-        count = channels - first < together ? channels - first : together;
+        count = channels - first < 4 ? channels - first : 4;
         NAME(ascent) to = {first ? sum : NULL, first + count < channels ? sum : block};
-        if (chains == 2) {
-            const VEC *top = tree->adjoint[length + 2] + (child + first) * channels;
-            switch (count) {
-                case 1: NAME(ascend_pair)(tree, block, to, state + first, adjoint + first, top, scratch, first, 1); break;
-                case 2: NAME(ascend_pair)(tree, block, to, state + first, adjoint + first, top, scratch, first, 2); break;
-                case 3: NAME(ascend_pair)(tree, block, to, state + first, adjoint + first, top, scratch, first, 3); break;
-                default: NAME(ascend_pair)(tree, block, to, state + first, adjoint + first, top, scratch, first, 4); break;
-            }
-            continue;
-        }
         NAME(descend_count)(forward, chains, block, state + first, scratch, first, count);
         for (ptrdiff_t c = 0; c < count; c++)
-            NAME(ascend)(tree, length + 1, child + first + c, scratch + c * stride, scratch + count * stride);
+            NAME(ascend)(tree, length + 1, child + first + c, scratch + c * stride,
+                         scratch + count * stride);
         switch (count) {
             case 1: NAME(ascend_letters)(tree, chains, scratch, block, to, adjoint + first, first, 1); break;
             case 2: NAME(ascend_letters)(tree, chains, scratch, block, to, adjoint + first, first, 2); break;

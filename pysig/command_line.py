@@ -1,0 +1,275 @@
+"""The command line: ``python -m pysig signature`` and ``python -m pysig demo``."""
+
+import argparse
+import math
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+import pysig
+from pysig._core.array_files import (
+    INPUT_SUFFIXES,
+    OUTPUT_SUFFIXES,
+    check_suffix,
+    open_array,
+    output_writer,
+)
+from pysig._core.progress import Progress
+from pysig._core.signature_blocks import Options, signature_blocks
+
+EXAMPLES = """\
+examples:
+  python -m pysig demo
+  python -m pysig signature paths.npy --depth 4
+  python -m pysig signature walk.csv --depth 3 --columns x,y --stream --output walk.signatures.csv
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, or 2 after an error."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except (ImportError, MemoryError, OSError, ValueError) as error:
+        print(f"pysig: error: {_message(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("pysig: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"pysig: error: {message}\nTry '{self.prog} --help'.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m pysig",
+        description="Path signatures of arrays in files.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pysig {pysig.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_signature(commands)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
+    description = "Classify real, ragged time series by their signatures and report the speed."
+    parser = commands.add_parser("demo", help=description, description=description)
+    picture = parser.add_mutually_exclusive_group()
+    picture.add_argument(
+        "--plot",
+        metavar="FILE",
+        type=Path,
+        help="save the picture here (default: pysig_demo.png, if matplotlib is installed)",
+    )
+    picture.add_argument("--no-plot", action="store_true", help="save no picture")
+    parser.set_defaults(run=_run_demo)
+
+
+def _add_signature(commands: Any) -> None:
+    parser = commands.add_parser(
+        "signature",
+        help="Compute the signatures of the paths in a file.",
+        description="Compute the signatures of the paths in a file, in blocks: "
+        "input and output may be larger than memory.",
+    )
+    parser.add_argument(
+        "input",
+        metavar="INPUT",
+        type=Path,
+        help="an array (..., length, channels) in .npy or .npz, or one path in .csv or .parquet, "
+        "whose rows are points and whose columns are channels",
+    )
+    parser.add_argument("--depth", type=_depth, required=True, metavar="N", help="at least 1")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=".npy, or .csv with one signature a row (default: INPUT with .signature.npy for its "
+        "suffix)",
+    )
+    parser.add_argument("--stream", action="store_true", help="the signatures of all prefixes")
+    parser.add_argument("--basepoint", action="store_true", help="start every path from zero")
+    parser.add_argument("--inverse", action="store_true", help="the inverse elements")
+    parser.add_argument("--scalar-term", action="store_true", help="prepend the constant 1")
+    parser.add_argument(
+        "--lengths", type=Path, metavar="FILE", help="the length of every path (a file like INPUT)"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "float64"],
+        help="compute in this type (default: that of the input; float64 for integers)",
+    )
+    parser.add_argument("--key", metavar="NAME", help="which array of an .npz file")
+    parser.add_argument(
+        "--columns", metavar="A,B,...", help="which columns of a table, by name or position from 0"
+    )
+    parser.add_argument(
+        "--memory",
+        type=_mebibytes,
+        default="256",
+        metavar="MIB",
+        help="what a block of input and output may take, in MiB (default: %(default)s)",
+    )
+    parser.set_defaults(run=_run_signature)
+
+
+def _depth(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
+    return int(text)
+
+
+def _mebibytes(text: str) -> int:
+    try:
+        mebibytes = float(text)
+    except ValueError:
+        mebibytes = 0.0
+    if not 0 < mebibytes < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(mebibytes * (1 << 20))
+
+
+def _run_demo(parsed: argparse.Namespace) -> None:
+    from pysig import demo
+
+    if parsed.no_plot:
+        demo.run(None)
+    elif parsed.plot is not None:
+        demo.run(parsed.plot, plot_is_required=True)
+    else:
+        demo.run()
+
+
+def _run_signature(parsed: argparse.Namespace) -> None:
+    check_suffix(parsed.input, INPUT_SUFFIXES, "input")
+    output = parsed.output or parsed.input.with_suffix(".signature.npy")
+    _check_output(output, [parsed.input, parsed.lengths])
+    options = Options(
+        parsed.depth, parsed.stream, parsed.basepoint, parsed.inverse, parsed.scalar_term
+    )
+    not_finite = 0
+    with _scratch_folder(output) as scratch:
+        path = open_array(parsed.input, scratch / "path", key=parsed.key, columns=parsed.columns)
+        dtype = _checked_dtype(path, parsed.input, parsed.dtype)
+        lengths = _read_lengths(parsed.lengths, scratch / "lengths", path)
+        shape = _output_shape(path.shape, options)
+        _check_output_fits(shape, dtype, output)
+        work = path.size // path.shape[-1]
+        with (
+            output_writer(scratch / "output", shape, dtype, output.suffix) as write,
+            Progress("signatures", "points", work) as report,
+        ):
+            for block in signature_blocks(path, dtype, options, lengths, parsed.memory, report):
+                write(block)
+                not_finite += np.count_nonzero(~np.isfinite(block).all(-1))
+        os.replace(scratch / "output", output)
+    print(f"{output}: {dtype} {shape}")
+    if not_finite:
+        print(
+            f"pysig: warning: {not_finite} of the signatures are not finite: "
+            "the input has NaN or infinite values, or a coefficient overflows",
+            file=sys.stderr,
+        )
+
+
+def _check_output(output: Path, inputs: list[Path | None]) -> None:
+    check_suffix(output, OUTPUT_SUFFIXES, "output")
+    if output.is_dir() or not output.parent.is_dir():
+        raise ValueError(f"output {output}: not a file in an existing folder")
+    for file in inputs:
+        if file is not None and file.exists() and output.exists() and output.samefile(file):
+            raise ValueError(f"output {output}: would overwrite the input")
+
+
+@contextmanager
+def _scratch_folder(output: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside the output: a finished file need only be renamed."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=".pysig-", dir=output.parent)
+    except OSError as error:
+        raise ValueError(f"output {output}: {error.strerror}") from None
+    with folder as name:
+        yield Path(name)
+
+
+def _checked_dtype(path: np.ndarray, file: Path, wanted: str | None) -> np.dtype:
+    """Check what ``file`` holds, and return the type that its signatures are computed in."""
+    if path.ndim < 2 or 0 in path.shape[-2:]:
+        raise ValueError(
+            f"{file} has shape {path.shape}: a path is (..., length, channels), "
+            "with at least one point and one channel"
+        )
+    is_float = path.dtype.kind == "f"
+    is_allowed = path.dtype.kind in "biu" or (
+        is_float and (wanted or path.dtype.itemsize in (4, 8))
+    )
+    if not is_allowed:
+        raise ValueError(
+            f"{file} has type {path.dtype}: allowed are float32, float64, integers and booleans, "
+            "and other floats with --dtype"
+        )
+    if wanted is not None:
+        return np.dtype(wanted)
+    return path.dtype.newbyteorder("=") if is_float else np.dtype(np.float64)
+
+
+def _read_lengths(file: Path | None, scratch: Path, path: np.ndarray) -> np.ndarray | None:
+    """Read one length per path; in a table they stand in one row or one column."""
+    if file is None:
+        return None
+    lengths = np.array(open_array(file, scratch))
+    if file.suffix.lower() in (".csv", ".parquet") and 1 in lengths.shape:
+        lengths = lengths.reshape(-1) if path.ndim > 2 else lengths.squeeze()
+    if lengths.dtype.kind not in "iuf" or not np.array_equal(lengths, np.rint(lengths)):
+        raise ValueError(f"lengths {file}: every length must be an integer")
+    if lengths.size and not (lengths.min() >= 1 and lengths.max() <= path.shape[-2]):
+        raise ValueError(
+            f"lengths {file}: must lie in 1 to {path.shape[-2]}, the number of points stored, "
+            f"but go from {lengths.min():g} to {lengths.max():g}"
+        )
+    try:
+        return np.broadcast_to(lengths.astype(np.intp), path.shape[:-2])
+    except ValueError:
+        raise ValueError(
+            f"lengths {file}: shape {lengths.shape} does not fit the paths' {path.shape[:-2]}"
+        ) from None
+
+
+def _output_shape(shape: tuple[int, ...], options: Options) -> tuple[int, ...]:
+    *leading, length, channels = shape
+    steps = (length - 1 + options.basepoint,) if options.stream else ()
+    coefficients = pysig.signature_channels(channels, options.depth, options.scalar_term)
+    return (*leading, *steps, coefficients)
+
+
+def _check_output_fits(shape: tuple[int, ...], dtype: np.dtype, output: Path) -> None:
+    """Refuse before any work what the format or the disk has no room for."""
+    if output.suffix.lower() == ".csv" and len(shape) > 2:
+        raise ValueError(f"output {output}: a .csv file cannot hold the shape {shape}; write .npy")
+    needed = math.prod(shape) * dtype.itemsize
+    free = shutil.disk_usage(output.parent).free
+    if needed > free:
+        raise ValueError(
+            f"output {output}: the shape {shape} takes {needed / 2**30:.3g} GiB, "
+            f"and {free / 2**30:.3g} GiB are free"
+        )

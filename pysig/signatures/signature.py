@@ -284,11 +284,11 @@ def signature_backward(residuals, grad):
     words = count_words(channels, residuals.depth)
     basepoint = initial = None
     if isinstance(residuals.basepoint, np.ndarray):
-        basepoint = np.zeros((*batch_shape, channels), path.dtype)
+        basepoint = np.empty((*batch_shape, channels), path.dtype)
     if residuals.initial is not None:
-        initial = np.zeros((*batch_shape, words), path.dtype)
-    path_gradient = np.zeros(path.shape, path.dtype)
-    if grad.size:
+        initial = np.empty((*batch_shape, words), path.dtype)
+    path_gradient = np.empty(path.shape, path.dtype)
+    if path.size:
         kernel.backward(grad, path_gradient, basepoint, initial, *arguments)
     return SignatureGradients(
         path_gradient,

@@ -24,6 +24,18 @@ typedef struct {
     VEC **state;        /* [i][word]: S_i, for the lengths i that the tree has */
 } NAME(tree);
 
+/* 1 / j: a division in an inner loop would be most of its time. */
+static const REAL NAME(inverse)[] = {
+    0,        1,        1. / 2,   1. / 3,   1. / 4,   1. / 5,   1. / 6,   1. / 7,   1. / 8,
+    1. / 9,   1. / 10,  1. / 11,  1. / 12,  1. / 13,  1. / 14,  1. / 15,  1. / 16,  1. / 17,
+    1. / 18,  1. / 19,  1. / 20,  1. / 21,  1. / 22,  1. / 23,  1. / 24,  1. / 25,  1. / 26,
+    1. / 27,  1. / 28,  1. / 29,  1. / 30,  1. / 31,  1. / 32,  1. / 33,  1. / 34,  1. / 35,
+    1. / 36,  1. / 37,  1. / 38,  1. / 39,  1. / 40,  1. / 41,  1. / 42,  1. / 43,  1. / 44,
+    1. / 45,  1. / 46,  1. / 47,  1. / 48,  1. / 49,  1. / 50,  1. / 51,  1. / 52,  1. / 53,
+    1. / 54,  1. / 55,  1. / 56,  1. / 57,  1. / 58,  1. / 59,  1. / 60,  1. / 61,  1. / 62,
+    1. / 63,  1. / 64,
+};
+
 /* Y_{i+1}[1 ... chains - 1] of the children first, ..., first + count - 1 of one word, behind each
  * other, from Y_i[1 ... chains] of the word; S_{i+1} moves to the block's end. */
 ALWAYS_INLINE void NAME(descend_letters)(const NAME(tree) *tree, ptrdiff_t chains, const VEC *parent,
@@ -40,9 +52,9 @@ ALWAYS_INLINE void NAME(descend_letters)(const NAME(tree) *tree, ptrdiff_t chain
         for (ptrdiff_t c = 0; c < count; c++) children[c * stride + t] = s[c] + y * u[c];
         for (ptrdiff_t j = 2; j < chains; j++) {
             y = parent[j * capacity + t];
-            const REAL inverse = (REAL)1 / (REAL)j;
             VEC *child = children + (j - 1) * capacity + t;
-            for (ptrdiff_t c = 0; c < count; c++) child[c * stride] = (s[c] + y * u[c]) * inverse;
+            for (ptrdiff_t c = 0; c < count; c++)
+                child[c * stride] = (s[c] + y * u[c]) * NAME(inverse)[j];
         }
         for (ptrdiff_t c = 0; c < count; c++) s[c] += parent[t] * u[c];
     }
@@ -50,14 +62,23 @@ ALWAYS_INLINE void NAME(descend_letters)(const NAME(tree) *tree, ptrdiff_t chain
 }
 
 /* descend_letters for a number of children known only at run time, at most four. */
-static void NAME(descend_count)(const NAME(tree) *tree, ptrdiff_t chains, const VEC *parent, VEC *state,
-                                VEC *children, ptrdiff_t first, ptrdiff_t count) {
+ALWAYS_INLINE void NAME(descend_count)(const NAME(tree) *tree, ptrdiff_t chains, const VEC *parent,
+                                       VEC *state, VEC *children, ptrdiff_t first, ptrdiff_t count) {
     switch (count) {
         case 1: NAME(descend_letters)(tree, chains, parent, state, children, first, 1); break;
         case 2: NAME(descend_letters)(tree, chains, parent, state, children, first, 2); break;
         case 3: NAME(descend_letters)(tree, chains, parent, state, children, first, 3); break;
         default: NAME(descend_letters)(tree, chains, parent, state, children, first, 4);
     }
+}
+
+/* Most words with grandchildren's children have chains == 3, so that it has a compilation of its own. */
+static void NAME(descend_chains)(const NAME(tree) *tree, ptrdiff_t chains, const VEC *parent, VEC *state,
+                                 VEC *children, ptrdiff_t first, ptrdiff_t count) {
+    if (chains == 3)
+        NAME(descend_count)(tree, 3, parent, state, children, first, count);
+    else
+        NAME(descend_count)(tree, chains, parent, state, children, first, count);
 }
 
 /* The last two levels below one word of length depth - 2 in one go: for `words` children, and all
@@ -170,16 +191,13 @@ static void NAME(descend)(const NAME(tree) *tree, ptrdiff_t length, ptrdiff_t wo
             case 3: NAME(descend_top_all)(tree, parent, state, top, 3); return;
             case 4: NAME(descend_top_all)(tree, parent, state, top, 4); return;
             case 5: NAME(descend_top_all)(tree, parent, state, top, 5); return;
-            case 6: NAME(descend_top_all)(tree, parent, state, top, 6); return;
-            case 7: NAME(descend_top_all)(tree, parent, state, top, 7); return;
-            case 8: NAME(descend_top_all)(tree, parent, state, top, 8); return;
             default: NAME(descend_top_wide)(tree, parent, state, top, scratch); return;
         }
     }
     const ptrdiff_t stride = (chains - 1) * tree->capacity;
     for (ptrdiff_t first = 0; first < channels; first += 4) {
         ptrdiff_t count = channels - first < 4 ? channels - first : 4;
-        NAME(descend_count)(tree, chains, parent, state + first, scratch, first, count);
+        NAME(descend_chains)(tree, chains, parent, state + first, scratch, first, count);
         for (ptrdiff_t c = 0; c < count; c++)
             NAME(descend)(tree, length + 1, child + first + c, scratch + c * stride,
                           scratch + count * stride);

@@ -54,7 +54,7 @@ ALWAYS_INLINE void NAME(ascend_letters)(const NAME(backward_tree) *tree, ptrdiff
                 du[c] += below * y;
                 change[c] += below;
             }
-            p *= (REAL)1 / (REAL)(j + 1);
+            p *= NAME(inverse)[j + 1];
             to.target[row] = to.sum ? to.sum[row] + p : p;
         }
         for (ptrdiff_t c = 0; c < count; c++) {
@@ -63,6 +63,27 @@ ALWAYS_INLINE void NAME(ascend_letters)(const NAME(backward_tree) *tree, ptrdiff
         }
     }
     for (ptrdiff_t c = 0; c < count; c++) adjoint[c] = h[c];
+}
+
+/* ascend_letters for a number of children known only at run time, at most four. */
+ALWAYS_INLINE void NAME(ascend_count)(const NAME(backward_tree) *tree, ptrdiff_t chains,
+                                      const VEC *children, const VEC *parent, NAME(ascent) to,
+                                      VEC *adjoint, ptrdiff_t first, ptrdiff_t count) {
+    switch (count) {
+        case 1: NAME(ascend_letters)(tree, chains, children, parent, to, adjoint, first, 1); break;
+        case 2: NAME(ascend_letters)(tree, chains, children, parent, to, adjoint, first, 2); break;
+        case 3: NAME(ascend_letters)(tree, chains, children, parent, to, adjoint, first, 3); break;
+        default: NAME(ascend_letters)(tree, chains, children, parent, to, adjoint, first, 4);
+    }
+}
+
+static void NAME(ascend_chains)(const NAME(backward_tree) *tree, ptrdiff_t chains, const VEC *children,
+                                const VEC *parent, NAME(ascent) to, VEC *adjoint, ptrdiff_t first,
+                                ptrdiff_t count) {
+    if (chains == 3)
+        NAME(ascend_count)(tree, 3, children, parent, to, adjoint, first, count);
+    else
+        NAME(ascend_count)(tree, chains, children, parent, to, adjoint, first, count);
 }
 
 /* The last two levels below one word, for `words` of its children: first Y of the children,
@@ -132,6 +153,70 @@ ALWAYS_INLINE void NAME(ascend_top_all)(const NAME(backward_tree) *tree, VEC *bl
                          scratch, first, 2, channels);
 }
 
+/* For `words` words of length depth - 1: P[1] from the longest words below, into `product`, and
+ * their part of the gradient; letters first, ..., first + count - 1. */
+ALWAYS_INLINE void NAME(contract_top)(const NAME(backward_tree) *tree, const VEC *word, const VEC *top,
+                                      VEC *product, ptrdiff_t first, const ptrdiff_t words,
+                                      const ptrdiff_t count) {
+    const ptrdiff_t capacity = tree->forward.capacity, channels = tree->forward.channels;
+    VEC g[4][4];
+    for (ptrdiff_t q = 0; q < words; q++)
+        for (ptrdiff_t c = 0; c < count; c++) g[q][c] = top[q * channels + first + c];
+    for (ptrdiff_t t = 0; t < tree->forward.steps; t++) {
+        const VEC *u = tree->forward.letters + t * channels + first;
+        VEC *gradient = tree->gradient + t * channels + first;
+        VEC p[4];
+        for (ptrdiff_t q = 0; q < words; q++) p[q] = first ? product[q * capacity + t] : (VEC){0};
+        for (ptrdiff_t c = 0; c < count; c++) {
+            VEC du = gradient[c];
+            for (ptrdiff_t q = 0; q < words; q++) {
+                p[q] += g[q][c] * u[c];
+                du += g[q][c] * word[q * capacity + t];
+            }
+            gradient[c] = du;
+        }
+        for (ptrdiff_t q = 0; q < words; q++) product[q * capacity + t] = p[q];
+    }
+}
+
+/* ascend_top for any number of channels, in three passes: H of the longest words stays in
+ * registers, four letters at a time. */
+ALWAYS_INLINE void NAME(ascend_top_words)(const NAME(backward_tree) *tree, const VEC *parent,
+                                          NAME(ascent) to, VEC *state, VEC *adjoint, const VEC *top,
+                                          VEC *scratch, ptrdiff_t first, const ptrdiff_t words) {
+    const ptrdiff_t channels = tree->forward.channels;
+    VEC *product = scratch + words * tree->forward.capacity;
+    NAME(descend_letters)(&tree->forward, 2, parent, state, scratch, first, words);
+    ptrdiff_t c = 0;
+    for (; c + 4 <= channels; c += 4) NAME(contract_top)(tree, scratch, top, product, c, words, 4);
+    switch (channels - c) {
+        case 3: NAME(contract_top)(tree, scratch, top, product, c, words, 3); break;
+        case 2: NAME(contract_top)(tree, scratch, top, product, c, words, 2); break;
+        case 1: NAME(contract_top)(tree, scratch, top, product, c, words, 1); break;
+    }
+    NAME(ascend_letters)(tree, 2, product, parent, to, adjoint, first, words);
+}
+
+#define ASCEND_WIDE_WORDS (REGISTERS == 32 ? 4 : 3)
+
+static void NAME(ascend_top_wide)(const NAME(backward_tree) *tree, VEC *block, VEC *state, VEC *adjoint,
+                                  const VEC *top, VEC *scratch) {
+    const ptrdiff_t channels = tree->forward.channels;
+    VEC *sum = scratch;
+    scratch += 2 * tree->forward.capacity;
+    for (ptrdiff_t first = 0, count; first < channels; first += count) {
+        count = channels - first < ASCEND_WIDE_WORDS ? channels - first : ASCEND_WIDE_WORDS;
+        NAME(ascent) to = {first ? sum : NULL, first + count < channels ? sum : block};
+        const VEC *longest = top + first * channels;
+        switch (count) {
+            case 1: NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest, scratch, first, 1); break;
+            case 2: NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest, scratch, first, 2); break;
+            case 3: NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest, scratch, first, 3); break;
+            default: NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest, scratch, first, 4);
+        }
+    }
+}
+
 static void NAME(ascend_top_any)(const NAME(backward_tree) *tree, VEC *block, VEC *state,
                                  VEC *adjoint, const VEC *top, VEC *scratch) {
     switch (tree->forward.channels) {
@@ -139,11 +224,7 @@ static void NAME(ascend_top_any)(const NAME(backward_tree) *tree, VEC *block, VE
         case 2: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 2); break;
         case 3: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 3); break;
         case 4: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 4); break;
-        case 5: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 5); break;
-        case 6: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 6); break;
-        case 7: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 7); break;
-        case 8: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 8); break;
-        default: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, tree->forward.channels);
+        default: NAME(ascend_top_wide)(tree, block, state, adjoint, top, scratch);
     }
 }
 
@@ -184,15 +265,10 @@ static void NAME(ascend)(const NAME(backward_tree) *tree, ptrdiff_t length, ptrd
     for (ptrdiff_t first = 0, count; first < channels; first += count) {
         count = channels - first < 4 ? channels - first : 4;
         NAME(ascent) to = {first ? sum : NULL, first + count < channels ? sum : block};
-        NAME(descend_count)(forward, chains, block, state + first, scratch, first, count);
+        NAME(descend_chains)(forward, chains, block, state + first, scratch, first, count);
         for (ptrdiff_t c = 0; c < count; c++)
             NAME(ascend)(tree, length + 1, child + first + c, scratch + c * stride,
                          scratch + count * stride);
-        switch (count) {
-            case 1: NAME(ascend_letters)(tree, chains, scratch, block, to, adjoint + first, first, 1); break;
-            case 2: NAME(ascend_letters)(tree, chains, scratch, block, to, adjoint + first, first, 2); break;
-            case 3: NAME(ascend_letters)(tree, chains, scratch, block, to, adjoint + first, first, 3); break;
-            default: NAME(ascend_letters)(tree, chains, scratch, block, to, adjoint + first, first, 4);
-        }
+        NAME(ascend_chains)(tree, chains, scratch, block, to, adjoint + first, first, count);
     }
 }

@@ -57,7 +57,7 @@ if SANITIZE:
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": DEBUG,
-    "wraparound": DEBUG,
+    "wraparound": False,  # a negative index is an error, also where the debug build looks for one
     "initializedcheck": DEBUG,
     "cdivision": True,
     "embedsignature": True,

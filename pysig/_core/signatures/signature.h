@@ -190,9 +190,9 @@ static size_t signature_workspace(const signature_problem *problem, const signat
     return SIGNATURE_CALL(signature_workspace, is_double, plan->level, problem, plan, backward);
 }
 
-static void signature_task(int kind, const signature_problem *problem, const signature_plan *plan,
-                           int is_double, ptrdiff_t task, void *workspace) {
-    SIGNATURE_CALL(signature_task, is_double, plan->level, kind, problem, plan, task, workspace);
+static void signature_tasks(int kind, const signature_problem *problem, const signature_plan *plan,
+                            int is_double, ptrdiff_t first, ptrdiff_t last, void *workspace) {
+    SIGNATURE_CALL(signature_tasks, is_double, plan->level, kind, problem, plan, first, last, workspace);
 }
 
 #endif

@@ -51,8 +51,8 @@ cdef extern from "signatures/signature.h" nogil:
     double signature_step_cost(const signature_problem *, Py_ssize_t, Py_ssize_t) noexcept
     void signature_make_plan(const signature_problem *, signature_plan *, int, Py_ssize_t) noexcept
     size_t signature_workspace(const signature_problem *, const signature_plan *, int, int) noexcept
-    void signature_task(int, const signature_problem *, const signature_plan *, int, Py_ssize_t,
-                        void *) noexcept
+    void signature_tasks(int, const signature_problem *, const signature_plan *, int, Py_ssize_t,
+                         Py_ssize_t, void *) noexcept
     int SIGNATURE_FORWARD, SIGNATURE_JOIN, SIGNATURE_CHAIN, SIGNATURE_BACKWARD, SIGNATURE_POINTS
     void *aligned_alloc(size_t, size_t) noexcept
 
@@ -144,13 +144,13 @@ cdef void run(
     Py_ssize_t tasks, int threads, char *memory, size_t bytes,
 ) noexcept nogil:
     """All tasks of one kind. memory: `bytes` for each thread."""
-    cdef Py_ssize_t task
+    cdef Py_ssize_t i, runs = min(tasks, <Py_ssize_t>threads * 8)
     if threads == 1:
-        for task in range(tasks):
-            signature_task(kind, problem, plan, is_double, task, memory)
+        signature_tasks(kind, problem, plan, is_double, 0, tasks, memory)
         return
-    for task in prange(tasks, num_threads=threads, schedule="dynamic"):
-        signature_task(kind, problem, plan, is_double, task, memory + threadid() * bytes)
+    for i in prange(runs, num_threads=threads, schedule="dynamic"):
+        signature_tasks(kind, problem, plan, is_double, tasks * i // runs,
+                        tasks * (i + 1) // runs, memory + threadid() * bytes)
 
 
 def forward(signature, path, basepoint, initial, steps, order, sizes, options):

@@ -20,45 +20,65 @@ typedef struct {
     int reversed;
 } NAME(rows);
 
-/* letters[step][letter] of the steps start, ..., start + tree->steps - 1 of all lanes; zero
- * after the end of a lane. */
+/* Transposes `count` numbers of each lane: to[i][lane l] = from(l)[i] - less(l)[i], or from(l)[i]
+ * where there is no `less`.  The last vectors may overlap. */
+ALWAYS_INLINE void NAME(gather_lanes)(VEC *to, ptrdiff_t count, const REAL *const from[LANES],
+                                      const REAL *const less[LANES]) {
+    for (ptrdiff_t i = 0; i < count; i += LANES) {
+        if (i + LANES > count) i = count - LANES;
+        VEC row[LANES];
+        for (ptrdiff_t l = 0; l < LANES; l++) {
+            row[l] = NAME(load)(from[l] + i);
+            if (less) row[l] -= NAME(load)(less[l] + i);
+        }
+        NAME(transpose)(row);
+        for (ptrdiff_t l = 0; l < LANES; l++) to[i + l] = row[l];
+    }
+}
+
+/* letters[step][letter] of the steps start, ..., start + tree->steps - 1 of all lanes; zero after
+ * the end of a lane. */
 static void NAME(read_differences)(const NAME(tree) *tree, const NAME(lane) lanes[LANES],
-                                   ptrdiff_t start, REAL sign) {
+                                   ptrdiff_t start, int negative) {
     const ptrdiff_t channels = tree->channels, count = tree->steps * channels;
     REAL *letters = (REAL *)tree->letters;
-    const REAL *after[LANES];
-    ptrdiff_t valid[LANES], full = 1;
+    const REAL *after[LANES], *before[LANES];
+    ptrdiff_t valid[LANES], whole = 1, done = 0;
     for (ptrdiff_t l = 0; l < LANES; l++) {
         ptrdiff_t left = lanes[l].steps - start;
         left = left < 0 ? 0 : left > tree->steps ? tree->steps : left;
         valid[l] = left * channels;
-        full = full && left == tree->steps;
-        after[l] = left ? lanes[l].points + start * channels : NULL;
+        whole = whole && left == tree->steps;
+        if (!left) continue;
+        after[l] = lanes[l].points + start * channels;
+        before[l] = start ? after[l] - channels : lanes[l].origin;
+        if (before[l] != after[l] - channels) done = channels; /* a basepoint stands elsewhere */
     }
-    ptrdiff_t begin = start ? 0 : channels;
     for (ptrdiff_t l = 0; l < LANES; l++)
-        for (ptrdiff_t c = 0; c < begin; c++)
-            letters[c * LANES + l] = valid[l] ? sign * (after[l][c] - lanes[l].origin[c]) : 0;
-    if (full)
-        for (; begin + LANES <= count; begin += LANES) {
-            VEC row[LANES];
-            for (ptrdiff_t l = 0; l < LANES; l++)
-                row[l] = sign * (NAME(load)(after[l] + begin) - NAME(load)(after[l] + begin - channels));
-            NAME(transpose)(row);
-            for (ptrdiff_t l = 0; l < LANES; l++) tree->letters[begin + l] = row[l];
+        for (ptrdiff_t i = 0; i < done; i++)
+            letters[i * LANES + l] = valid[l] ? after[l][i] - before[l][i] : 0;
+    if (whole && count - done >= LANES) {
+        for (ptrdiff_t l = 0; l < LANES; l++) {
+            after[l] += done;
+            before[l] = after[l] - channels;
         }
-    for (ptrdiff_t l = 0; l < LANES; l++) {
-        ptrdiff_t i = begin;
-        for (; i < valid[l]; i++)
-            letters[i * LANES + l] = sign * (after[l][i] - after[l][i - channels]);
-        for (; i < count; i++) letters[i * LANES + l] = 0;
+        NAME(gather_lanes)(tree->letters + done, count - done, after, before);
+    } else {
+        for (ptrdiff_t l = 0; l < LANES; l++) {
+            ptrdiff_t i = done;
+            for (; i < valid[l]; i++) letters[i * LANES + l] = after[l][i] - after[l][i - channels];
+            for (; i < count; i++) letters[i * LANES + l] = 0;
+        }
     }
+    if (negative)
+        for (ptrdiff_t i = 0; i < count; i++) tree->letters[i] = -tree->letters[i];
 }
 
 /* The same when all lanes go through the same steps. */
 static void NAME(read_shared_differences)(const NAME(tree) *tree, const NAME(lane) *lane,
-                                          ptrdiff_t start, REAL sign) {
+                                          ptrdiff_t start, int negative) {
     const ptrdiff_t channels = tree->channels;
+    const REAL sign = negative ? -1 : 1;
     for (ptrdiff_t t = 0; t < tree->steps; t++) {
         const REAL *after = lane->points + (start + t) * channels;
         const REAL *before = start + t ? after - channels : lane->origin;
@@ -112,20 +132,25 @@ static void NAME(find_level)(const NAME(rows) *rows, ptrdiff_t length, REAL *lev
 
 /* to[l][i] = from[i][lane l] for i < count. */
 static void NAME(write_lanes)(const VEC *from, ptrdiff_t count, REAL *const to[LANES]) {
-    ptrdiff_t i = 0;
-    for (; i + LANES <= count; i += LANES) {
+    for (ptrdiff_t i = 0; count >= LANES && i < count; i += LANES) {
+        if (i + LANES > count) i = count - LANES;
         VEC row[LANES];
         for (ptrdiff_t l = 0; l < LANES; l++) row[l] = from[i + l];
         NAME(transpose)(row);
         for (ptrdiff_t l = 0; l < LANES; l++)
             if (to[l]) NAME(store)(to[l] + i, row[l]);
     }
-    for (ptrdiff_t l = 0; l < LANES; l++)
-        for (ptrdiff_t rest = i; to[l] && rest < count; rest++)
-            to[l][rest] = ((const REAL *)from)[rest * LANES + l];
+    for (ptrdiff_t l = 0; l < LANES && count < LANES; l++)
+        for (ptrdiff_t i = 0; to[l] && i < count; i++) to[l][i] = ((const REAL *)from)[i * LANES + l];
 }
 
 static void NAME(read_lanes)(VEC *to, ptrdiff_t count, REAL *const from[LANES]) {
+    int full = count >= LANES;
+    for (ptrdiff_t l = 0; l < LANES; l++) full = full && from[l];
+    if (full) {
+        NAME(gather_lanes)(to, count, (const REAL *const *)from, NULL);
+        return;
+    }
     for (ptrdiff_t l = 0; l < LANES; l++)
         for (ptrdiff_t i = 0; i < count; i++) ((REAL *)to)[i * LANES + l] = from[l] ? from[l][i] : 0;
 }
@@ -161,18 +186,17 @@ static void NAME(read_level)(VEC *words, const NAME(rows) *rows, ptrdiff_t lengt
             words[i][l] = level[l] ? level[l][word.value * stride] : 0;
 }
 
-/* All words that the tree has, up to the length `last`; those of the longest length of the tree
- * have room in `state` only where the caller says so. */
+/* All words that the tree has, up to the length `last`. The levels of paths lie behind each other. */
 static void NAME(write_state)(VEC *const *state, const NAME(rows) *rows, ptrdiff_t last) {
-    if (!rows->prefix && !rows->reversed && last > 0) { /* the levels lie behind each other */
-        REAL *row[LANES];
-        memcpy(row, rows->row, sizeof row);
-        NAME(write_lanes)(state[1], signature_words(rows->channels, 1, last), row);
-        return;
-    }
-    for (ptrdiff_t i = 1; i <= last; i++) NAME(write_level)(state[i], rows, i);
+    if (last > 0 && !rows->prefix && !rows->reversed)
+        NAME(write_lanes)(state[1], signature_words(rows->channels, 1, last), rows->row);
+    else
+        for (ptrdiff_t i = 1; i <= last; i++) NAME(write_level)(state[i], rows, i);
 }
 
 static void NAME(read_state)(VEC *const *state, const NAME(rows) *rows, ptrdiff_t last) {
-    for (ptrdiff_t i = 1; i <= last; i++) NAME(read_level)(state[i], rows, i);
+    if (last > 0 && !rows->prefix && !rows->reversed)
+        NAME(read_lanes)(state[1], signature_words(rows->channels, 1, last), rows->row);
+    else
+        for (ptrdiff_t i = 1; i <= last; i++) NAME(read_level)(state[i], rows, i);
 }

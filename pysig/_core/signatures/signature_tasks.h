@@ -201,7 +201,7 @@ static void NAME(find_lanes)(const signature_problem *problem, const signature_p
 
 /* The lanes' rows in an array with one row of words per path (per piece, if by_piece). */
 static NAME(rows) NAME(find_rows)(const signature_problem *problem, const signature_plan *plan,
-                                  ptrdiff_t task, ptrdiff_t block, void *array, ptrdiff_t stride,
+                                  ptrdiff_t task, ptrdiff_t block, const void *array, ptrdiff_t stride,
                                   int by_piece) {
     NAME(rows) rows = {.channels = problem->channels, .prefix = plan->prefix};
     rows.reversed = problem->inverse && !by_piece && problem->channels > 1;
@@ -260,12 +260,11 @@ static ptrdiff_t NAME(task_steps)(const signature_plan *plan, const NAME(workspa
 static void NAME(begin_block)(const signature_problem *problem, const signature_plan *plan,
                               NAME(workspace) *work, ptrdiff_t start, ptrdiff_t end) {
     NAME(tree) *tree = &work->tree.forward;
-    const REAL sign = problem->inverse ? -1 : 1;
     tree->steps = end - start < plan->capacity ? end - start : plan->capacity;
     if (!plan->prefix) {
-        NAME(read_differences)(tree, work->lanes, start, sign);
+        NAME(read_differences)(tree, work->lanes, start, problem->inverse);
     } else {
-        NAME(read_shared_differences)(tree, work->lanes, start, sign);
+        NAME(read_shared_differences)(tree, work->lanes, start, problem->inverse);
         work->root.steps = tree->steps;
         for (ptrdiff_t i = 0; i < tree->steps * tree->channels; i++)
             work->root.steps_letters[i] = tree->letters[i][0];
@@ -300,7 +299,7 @@ static void NAME(advance)(const signature_plan *plan, NAME(workspace) *work, ptr
 /* ---- forward ---- */
 
 static void NAME(load_states)(const signature_problem *problem, const signature_plan *plan,
-                              ptrdiff_t task, NAME(workspace) *work, ptrdiff_t last, void *array,
+                              ptrdiff_t task, NAME(workspace) *work, ptrdiff_t last, const void *array,
                               ptrdiff_t stride, int by_piece) {
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
         if (array == NULL) {
@@ -333,22 +332,20 @@ static void NAME(store_states)(const signature_problem *problem, const signature
 }
 
 static void NAME(forward_task)(const signature_problem *problem, const signature_plan *plan,
-                                         ptrdiff_t task, void *memory) {
-    NAME(workspace) work;
-    NAME(carve_workspace)(problem, plan, 0, memory, &work);
-    NAME(find_blocks)(problem, plan, task, &work);
-    NAME(find_lanes)(problem, plan, task, &work);
-    void *initial = plan->pieces == 1 ? (void *)problem->initial : NULL;
-    NAME(load_states)(problem, plan, task, &work, work.tree.forward.depth, initial,
+                               ptrdiff_t task, NAME(workspace) *work) {
+    NAME(find_blocks)(problem, plan, task, work);
+    NAME(find_lanes)(problem, plan, task, work);
+    const void *initial = plan->pieces == 1 ? problem->initial : NULL;
+    NAME(load_states)(problem, plan, task, work, work->tree.forward.depth, initial,
                       problem->initial_stride, 0);
-    const ptrdiff_t steps = NAME(task_steps)(plan, &work);
+    const ptrdiff_t steps = NAME(task_steps)(plan, work);
     for (ptrdiff_t start = 0; start < steps; start += plan->capacity) {
-        NAME(begin_block)(problem, plan, &work, start, steps);
-        NAME(advance)(plan, &work, 0);
-        if (problem->stream) NAME(store_states)(problem, plan, task, &work, start);
+        NAME(begin_block)(problem, plan, work, start, steps);
+        NAME(advance)(plan, work, 0);
+        if (problem->stream) NAME(store_states)(problem, plan, task, work, start);
     }
     for (ptrdiff_t row = problem->stream ? steps : 0; row < problem->rows; row++)
-        NAME(store_states)(problem, plan, task, &work, row);
+        NAME(store_states)(problem, plan, task, work, row);
 }
 
 /* ---- pieces of a path ---- */
@@ -599,38 +596,36 @@ static void NAME(store_initial_gradient)(const signature_problem *problem, const
 }
 
 static void NAME(backward_task)(const signature_problem *problem, const signature_plan *plan,
-                                          ptrdiff_t task, void *memory) {
-    NAME(workspace) work;
-    NAME(carve_workspace)(problem, plan, 1, memory, &work);
-    NAME(find_blocks)(problem, plan, task, &work);
-    NAME(find_lanes)(problem, plan, task, &work);
-    NAME(load_adjoints)(problem, plan, task, &work);
+                                ptrdiff_t task, NAME(workspace) *work) {
+    NAME(find_blocks)(problem, plan, task, work);
+    NAME(find_lanes)(problem, plan, task, work);
+    NAME(load_adjoints)(problem, plan, task, work);
     const int by_piece = plan->pieces > 1;
-    NAME(load_states)(problem, plan, task, &work, work.tree.forward.depth - 1,
-                      by_piece ? plan->start : (void *)problem->initial,
+    NAME(load_states)(problem, plan, task, work, work->tree.forward.depth - 1,
+                      by_piece ? plan->start : problem->initial,
                       by_piece ? signature_words(problem->channels, 1, problem->depth - 1)
                                : problem->initial_stride,
                       by_piece);
-    const ptrdiff_t steps = NAME(task_steps)(plan, &work);
+    const ptrdiff_t steps = NAME(task_steps)(plan, work);
     const ptrdiff_t blocks = signature_ceil_divide(steps, plan->capacity);
-    const ptrdiff_t segments = signature_ceil_divide(blocks, work.fine_slots);
+    const ptrdiff_t segments = signature_ceil_divide(blocks, work->fine_slots);
     if (problem->stream)
         for (ptrdiff_t row = steps; row < problem->rows; row++)
-            NAME(add_row)(problem, plan, task, &work, row);
+            NAME(add_row)(problem, plan, task, work, row);
     for (ptrdiff_t segment = 0; segment < segments; segment++) {
-        NAME(keep)(&work, work.coarse + segment * work.checkpoint_bytes, 0);
+        NAME(keep)(work, work->coarse + segment * work->checkpoint_bytes, 0);
         if (segment == segments - 1) break;
-        for (ptrdiff_t block = segment * work.fine_slots; block < (segment + 1) * work.fine_slots; block++) {
-            NAME(begin_block)(problem, plan, &work, block * plan->capacity, steps);
-            NAME(advance)(plan, &work, 1);
+        for (ptrdiff_t block = segment * work->fine_slots; block < (segment + 1) * work->fine_slots; block++) {
+            NAME(begin_block)(problem, plan, work, block * plan->capacity, steps);
+            NAME(advance)(plan, work, 1);
         }
     }
     for (ptrdiff_t segment = segments - 1; segment >= 0; segment--) {
-        ptrdiff_t first = segment * work.fine_slots, last = first + work.fine_slots;
-        NAME(keep)(&work, work.coarse + segment * work.checkpoint_bytes, 1);
-        NAME(retreat_segment)(problem, plan, task, &work, first, last < blocks ? last : blocks, steps);
+        ptrdiff_t first = segment * work->fine_slots, last = first + work->fine_slots;
+        NAME(keep)(work, work->coarse + segment * work->checkpoint_bytes, 1);
+        NAME(retreat_segment)(problem, plan, task, work, first, last < blocks ? last : blocks, steps);
     }
-    NAME(store_initial_gradient)(problem, plan, task, &work);
+    NAME(store_initial_gradient)(problem, plan, task, work);
 }
 
 /* From the gradients of the increments to those of the points, of the basepoint, and, where
@@ -665,17 +660,26 @@ static void NAME(point_task)(const signature_problem *problem, const signature_p
     else if (problem->basepoint_gradient)
         for (ptrdiff_t c = 0; c < channels; c++)
             ((REAL *)problem->basepoint_gradient)[path * channels + c] = steps ? -row[c] : 0;
-    for (ptrdiff_t i = 0; i + channels < count; i++) row[i] -= row[i + channels];
-    for (ptrdiff_t i = (shift + steps) * channels; i < problem->length * channels; i++) points[i] = 0;
+    ptrdiff_t i = 0; /* forwards, so that a row is read before it is changed */
+    for (; i + LANES + channels <= count; i += LANES)
+        NAME(store)(row + i, NAME(load)(row + i) - NAME(load)(row + i + channels));
+    for (; i + channels < count; i++) row[i] -= row[i + channels];
+    for (i = (shift + steps) * channels; i < problem->length * channels; i++) points[i] = 0;
 }
 
-static void NAME(signature_task)(int kind, const signature_problem *problem, const signature_plan *plan,
-                                 ptrdiff_t task, void *memory) {
-    switch (kind) {
-        case SIGNATURE_FORWARD: NAME(forward_task)(problem, plan, task, memory); break;
-        case SIGNATURE_JOIN: NAME(join_task)(problem, plan, task, memory); break;
-        case SIGNATURE_CHAIN: NAME(chain_task)(problem, plan, task); break;
-        case SIGNATURE_BACKWARD: NAME(backward_task)(problem, plan, task, memory); break;
-        case SIGNATURE_POINTS: NAME(point_task)(problem, plan, task); break;
+/* The tasks first ... last - 1 of one kind. */
+static void NAME(signature_tasks)(int kind, const signature_problem *problem, const signature_plan *plan,
+                                  ptrdiff_t first, ptrdiff_t last, void *memory) {
+    NAME(workspace) work;
+    if (kind == SIGNATURE_FORWARD || kind == SIGNATURE_BACKWARD)
+        NAME(carve_workspace)(problem, plan, kind == SIGNATURE_BACKWARD, memory, &work);
+    for (ptrdiff_t task = first; task < last; task++) {
+        switch (kind) {
+            case SIGNATURE_FORWARD: NAME(forward_task)(problem, plan, task, &work); break;
+            case SIGNATURE_JOIN: NAME(join_task)(problem, plan, task, memory); break;
+            case SIGNATURE_CHAIN: NAME(chain_task)(problem, plan, task); break;
+            case SIGNATURE_BACKWARD: NAME(backward_task)(problem, plan, task, &work); break;
+            case SIGNATURE_POINTS: NAME(point_task)(problem, plan, task); break;
+        }
     }
 }

@@ -94,13 +94,19 @@ static ptrdiff_t signature_steps(const signature_problem *problem, ptrdiff_t pat
     return problem->steps ? problem->steps[path] : problem->longest;
 }
 
+/* The first step of one of the equal pieces of a path; that of piece `pieces` is the path's end. */
+static ptrdiff_t signature_piece_start(ptrdiff_t steps, ptrdiff_t piece, ptrdiff_t pieces) {
+    return pieces == 1 ? steps * piece : steps * piece / pieces;
+}
+
 static ptrdiff_t signature_ceil_divide(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
 
-/* Into how many pieces along time each path is cut, so that there are lanes and tasks enough; the
- * products that join the pieces may cost a sixteenth of the work. */
+/* Into how many pieces along time each path is cut, where there are few paths, so that there are
+ * lanes and tasks enough; the products that join the pieces may cost a sixteenth of the work. */
 static ptrdiff_t signature_choose_pieces(const signature_problem *problem, ptrdiff_t lanes) {
     const double step = signature_step_cost(problem, 0, problem->depth);
     if (problem->stream || problem->depth == 1 || problem->batch == 0) return 1;
+    if (problem->batch >= 4 * lanes) return 1;
     for (ptrdiff_t groups = 16; groups >= 1; groups /= 2) {
         ptrdiff_t pieces = signature_ceil_divide(groups * lanes, problem->batch);
         double joins = 2.0 * (double)(pieces - 1) * signature_join_cost(problem);

@@ -173,8 +173,8 @@ static NAME(lane) NAME(find_lane)(const signature_problem *problem, ptrdiff_t pa
 /* The path and the piece of lane `lane` when lanes are (pieces of) paths; path -1: no such lane. */
 static ptrdiff_t NAME(lane_path)(const signature_problem *problem, const signature_plan *plan,
                                  ptrdiff_t lane, ptrdiff_t *piece) {
-    ptrdiff_t path = lane / plan->pieces;
-    *piece = lane % plan->pieces;
+    ptrdiff_t path = plan->pieces == 1 ? lane : lane / plan->pieces;
+    *piece = lane - path * plan->pieces;
     if (path >= problem->batch) return -1;
     return problem->order ? problem->order[path] : path;
 }
@@ -194,8 +194,8 @@ static void NAME(find_lanes)(const signature_problem *problem, const signature_p
         work->lanes[l] = (NAME(lane)){0};
         if (path < 0) continue;
         ptrdiff_t steps = signature_steps(problem, path);
-        work->lanes[l] = NAME(find_lane)(problem, path, steps * piece / plan->pieces,
-                                         steps * (piece + 1) / plan->pieces);
+        work->lanes[l] = NAME(find_lane)(problem, path, signature_piece_start(steps, piece, plan->pieces),
+                                         signature_piece_start(steps, piece + 1, plan->pieces));
     }
 }
 
@@ -527,7 +527,7 @@ static void NAME(write_step_gradient)(const signature_problem *problem, const si
         ptrdiff_t piece, path = NAME(lane_path)(problem, plan, task * LANES + l, &piece);
         row[l] = NULL;
         if (path < 0 || start >= work->lanes[l].steps) continue;
-        ptrdiff_t first = signature_steps(problem, path) * piece / plan->pieces;
+        ptrdiff_t first = signature_piece_start(signature_steps(problem, path), piece, plan->pieces);
         row[l] = array + (path * problem->length + first + start + shift) * channels;
         if (start + tree->steps <= work->lanes[l].steps) continue;
         full = 0;

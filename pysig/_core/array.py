@@ -53,8 +53,8 @@ def real_array(value, name, dtype=None):
         array = value
     else:
         array = converted_array(value, name, None if given is not None else dtype)
-    if dtype is not None and array.dtype is not dtype:
-        if given is not None and np.dtype(given).kind == "f":
+    if dtype is not None and array.dtype != dtype:
+        if given is not None and given.kind == "f":
             raise TypeError(f"{name} must be {dtype}, as the other arrays are, not {given}")
         array = array.astype(dtype)
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
@@ -66,8 +66,9 @@ def converted_array(value, name, dtype):
         raise TypeError(f"{name} must not be a masked array: masked values have no meaning here")
     try:
         array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be an array: {error}") from error
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} cannot be made a NumPy array: {error}") from error
     if array.dtype.kind in "biu":
         return array.astype(dtype or FLOAT64)
     if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):

@@ -7,7 +7,8 @@ Every ``pysig/_core/**/NAME.pyx`` becomes the extension module of that name. Env
                     By default OpenMP is used where a small test program compiles and links.
 ``PYSIG_ABI3=0``    Use the full C API: some 0.25 µs less per call, but the result runs on this
                     version of Python only. By default one build serves Python 3.11 and later.
-``PYSIG_DEBUG=1``   Bounds checks in Cython, assertions in C, little optimisation.
+``PYSIG_DEBUG=1``   Bounds checks in Cython, assertions in C, little optimisation; and the code for
+                    all vector lengths, in instructions that any processor has.
 ``PYSIG_SANITIZE=1`` AddressSanitizer and UndefinedBehaviorSanitizer (GCC or Clang; the run-time
                     library must be preloaded into Python).
 =================== ==============================================================================
@@ -145,7 +146,7 @@ class BuildExtensions(build_ext):
 def extensions():
     """One extension module for each .pyx file."""
     headers = sorted(str(path) for suffix in ("h", "pxd") for path in CORE.rglob(f"*.{suffix}"))
-    macros: list[tuple[str, str | None]] = [] if DEBUG else [("NDEBUG", None)]
+    macros: list[tuple[str, str | None]] = [("PYSIG_EMULATE_SIMD" if DEBUG else "NDEBUG", None)]
     if ABI3:
         macros.append(("Py_LIMITED_API", "0x{:02X}{:02X}0000".format(*OLDEST_PYTHON)))
     return [

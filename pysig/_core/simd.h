@@ -20,10 +20,12 @@
 #error "pysig needs GCC or Clang: it uses their vector extensions"
 #endif
 
-#if defined(__x86_64__) && !defined(PYSIG_BASELINE_ONLY)
-#define SIMD_X86 1
+/* With PYSIG_EMULATE_SIMD all levels are compiled to the instructions of the build itself, which
+ * is slow, but lets any processor run the code of the widest vectors, to check it. */
+#if defined(__x86_64__) || defined(PYSIG_EMULATE_SIMD)
+#define SIMD_WIDE 1
 #else
-#define SIMD_X86 0
+#define SIMD_WIDE 0
 #endif
 
 enum { SIMD_BASELINE = 0, SIMD_AVX2 = 1, SIMD_AVX512 = 2 };
@@ -43,13 +45,14 @@ enum { SIMD_BASELINE = 0, SIMD_AVX2 = 1, SIMD_AVX512 = 2 };
 
 /* The widest instruction set that both this build and the processor have. */
 static inline int simd_detected_level(void) {
-#if SIMD_X86
+#if defined(PYSIG_EMULATE_SIMD)
+    return SIMD_AVX512;
+#elif SIMD_WIDE
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
         return SIMD_AVX512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return SIMD_AVX2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return SIMD_AVX2;
 #endif
     return SIMD_BASELINE;
 }

@@ -34,7 +34,8 @@
 #endif
 
 typedef REAL NAME(vector) __attribute__((vector_size(VECTOR_BYTES)));
-typedef REAL NAME(unaligned) __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BYTES), may_alias));
+typedef REAL NAME(unaligned)
+    __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BYTES), may_alias));
 #if REAL_BYTES == 8
 typedef int64_t NAME(mask) __attribute__((vector_size(VECTOR_BYTES)));
 #else
@@ -51,12 +52,12 @@ ALWAYS_INLINE void NAME(store)(REAL *to, NAME(vector) value) {
 
 /* Exchanges, between the rows i and i + s for each i without the bit s, the blocks of s columns
  * that stand on the wrong side of the diagonal. */
-#define EXCHANGE(rows, s)                                                                     \
-    for (int i = 0; i < LANES; i++)                                                           \
-        if (!(i & s)) {                                                                       \
-            NAME(vector) low = rows[i], high = rows[i + s];                                   \
-            rows[i] = SIMD_SHUFFLE(NAME(mask), low, high, EXCHANGE_LOW_##s);                  \
-            rows[i + s] = SIMD_SHUFFLE(NAME(mask), low, high, EXCHANGE_HIGH_##s);             \
+#define EXCHANGE(rows, s)                                                         \
+    for (int i = 0; i < LANES; i++)                                               \
+        if (!(i & s)) {                                                           \
+            NAME(vector) low = rows[i], high = rows[i + s];                       \
+            rows[i] = SIMD_SHUFFLE(NAME(mask), low, high, EXCHANGE_LOW_##s);      \
+            rows[i + s] = SIMD_SHUFFLE(NAME(mask), low, high, EXCHANGE_HIGH_##s); \
         }
 
 /* rows[i][j] becomes rows[j][i]. */

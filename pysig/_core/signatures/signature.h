@@ -23,37 +23,37 @@
 /* Arrays are C-contiguous; strides count numbers.  A stride of 0 repeats one row for all paths. */
 typedef struct {
     ptrdiff_t batch, length, channels, depth;
-    const void *path;              /* [batch][length][channels] */
-    const void *basepoint;         /* [batch or 1][channels], or NULL */
+    const void *path;      /* [batch][length][channels] */
+    const void *basepoint; /* [batch or 1][channels], or NULL */
     ptrdiff_t basepoint_stride;
-    const void *initial;           /* [batch or 1][words], or NULL */
+    const void *initial; /* [batch or 1][words], or NULL */
     ptrdiff_t initial_stride;
-    ptrdiff_t longest;             /* increments of the longest path */
-    const ptrdiff_t *steps;        /* [batch]: increments of each path; NULL: all have `longest` */
-    const ptrdiff_t *order;        /* [batch]: paths of like length next to each other, or NULL */
+    ptrdiff_t longest;      /* increments of the longest path */
+    const ptrdiff_t *steps; /* [batch]: increments of each path; NULL: all have `longest` */
+    const ptrdiff_t *order; /* [batch]: paths of like length next to each other, or NULL */
     int stream, inverse;
-    void *signature;               /* rows of words; forward: result, backward: its gradient */
-    ptrdiff_t row_stride;          /* from one row to the next; with stream a path has several */
-    ptrdiff_t path_stride;         /* from one path's first row to the next one's */
-    ptrdiff_t rows;                /* rows of one path */
-    void *path_gradient;           /* [batch][length][channels] */
-    void *basepoint_gradient;      /* [batch][channels], or NULL */
-    void *initial_gradient;        /* [batch][words], or NULL */
+    void *signature;          /* rows of words; forward: result, backward: its gradient */
+    ptrdiff_t row_stride;     /* from one row to the next; with stream a path has several */
+    ptrdiff_t path_stride;    /* from one path's first row to the next one's */
+    ptrdiff_t rows;           /* rows of one path */
+    void *path_gradient;      /* [batch][length][channels] */
+    void *basepoint_gradient; /* [batch][channels], or NULL */
+    void *initial_gradient;   /* [batch][words], or NULL */
 } signature_problem;
 
 /* How a problem is cut into tasks; it depends on the sizes only, never on the number of threads,
  * and so does the result. */
 typedef struct {
-    int level;               /* instruction set */
+    int level; /* instruction set */
     ptrdiff_t lanes;
-    ptrdiff_t prefix;        /* lanes are words of this length; 0: lanes are (pieces of) paths */
-    ptrdiff_t pieces;        /* of one path, along time */
-    ptrdiff_t splits;        /* of one path's lanes of words, over tasks */
-    ptrdiff_t capacity;      /* steps of a block */
+    ptrdiff_t prefix;   /* lanes are words of this length; 0: lanes are (pieces of) paths */
+    ptrdiff_t pieces;   /* of one path, along time */
+    ptrdiff_t splits;   /* of one path's lanes of words, over tasks */
+    ptrdiff_t capacity; /* steps of a block */
     ptrdiff_t tasks;
-    void *partial;           /* [batch * pieces][words]: signatures of the pieces */
-    void *start, *end;       /* backward: state before, and adjoint after each piece */
-    void *step_gradient;     /* backward, splits > 1: [batch][splits][longest][channels] */
+    void *partial;       /* [batch * pieces][words]: signatures of the pieces */
+    void *start, *end;   /* backward: state before, and adjoint after each piece */
+    void *step_gradient; /* backward, splits > 1: [batch][splits][longest][channels] */
 } signature_plan;
 
 /* Number of words of length first ... last: d^first + ... + d^last. */
@@ -72,7 +72,8 @@ static ptrdiff_t signature_power(ptrdiff_t channels, ptrdiff_t exponent) {
 
 /* Multiply-adds of one step by Horner's rule above words of length `first`, for levels from
  * above `prefix` to `last`. */
-static double signature_step_cost(const signature_problem *problem, ptrdiff_t prefix, ptrdiff_t last) {
+static double signature_step_cost(const signature_problem *problem, ptrdiff_t prefix,
+                                  ptrdiff_t last) {
     double cost = 0, words = 1;
     for (ptrdiff_t i = prefix + 1; i <= last; i++) {
         words *= (double)problem->channels;
@@ -99,7 +100,9 @@ static ptrdiff_t signature_piece_start(ptrdiff_t steps, ptrdiff_t piece, ptrdiff
     return pieces == 1 ? steps * piece : steps * piece / pieces;
 }
 
-static ptrdiff_t signature_ceil_divide(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+static ptrdiff_t signature_ceil_divide(ptrdiff_t a, ptrdiff_t b) {
+    return (a + b - 1) / b;
+}
 
 /* Into how many pieces along time each path is cut, where there are few paths, so that there are
  * lanes and tasks enough; the products that join the pieces may cost a sixteenth of the work. */
@@ -110,14 +113,16 @@ static ptrdiff_t signature_choose_pieces(const signature_problem *problem, ptrdi
     for (ptrdiff_t groups = 16; groups >= 1; groups /= 2) {
         ptrdiff_t pieces = signature_ceil_divide(groups * lanes, problem->batch);
         double joins = 2.0 * (double)(pieces - 1) * signature_join_cost(problem);
-        if (pieces > 1 && joins * 16 <= step * (double)problem->longest && pieces * 4 <= problem->longest)
+        if (pieces > 1 && joins * 16 <= step * (double)problem->longest &&
+            pieces * 4 <= problem->longest)
             return pieces;
     }
     return 1;
 }
 
 /* Vector operations for one step of one path when the lanes are words of length `prefix`. */
-static double signature_words_cost(const signature_problem *problem, ptrdiff_t prefix, ptrdiff_t lanes) {
+static double signature_words_cost(const signature_problem *problem, ptrdiff_t prefix,
+                                   ptrdiff_t lanes) {
     ptrdiff_t blocks = signature_ceil_divide(signature_power(problem->channels, prefix), lanes);
     double root = 2 * signature_step_cost(problem, 0, prefix);
     return root + (double)blocks * signature_step_cost(problem, prefix, problem->depth);
@@ -147,7 +152,8 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
     }
     plan->tasks = signature_ceil_divide(paths, lanes);
     if (plan->prefix) {
-        ptrdiff_t blocks = signature_ceil_divide(signature_power(problem->channels, plan->prefix), lanes);
+        ptrdiff_t blocks =
+            signature_ceil_divide(signature_power(problem->channels, plan->prefix), lanes);
         double root = 2 * signature_step_cost(problem, 0, plan->prefix);
         ptrdiff_t most = (ptrdiff_t)fmin((double)blocks / 2, best / (16 * root));
         plan->splits = signature_ceil_divide(16, problem->batch ? problem->batch : 1);
@@ -165,9 +171,9 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
 
 /* The kinds of tasks, in the order in which they are run; how many there are of each. */
 enum {
-    SIGNATURE_FORWARD,  /* plan->tasks */
-    SIGNATURE_JOIN,     /* a path each; pieces > 1, forward: puts the pieces together */
-    SIGNATURE_CHAIN,    /* a path each; pieces > 1, backward: what each piece begins and ends with */
+    SIGNATURE_FORWARD, /* plan->tasks */
+    SIGNATURE_JOIN,    /* a path each; pieces > 1, forward: puts the pieces together */
+    SIGNATURE_CHAIN,   /* a path each; pieces > 1, backward: what each piece begins and ends with */
     SIGNATURE_BACKWARD, /* plan->tasks */
     SIGNATURE_POINTS    /* a path each; backward: from increments to points */
 };
@@ -176,18 +182,17 @@ enum {
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
 
-#if SIMD_X86
-#define SIGNATURE_CALL(function, is_double, level, ...)                                    \
-    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)         \
-                                           : function##_float_avx512(__VA_ARGS__))         \
-     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)           \
-                                           : function##_float_avx2(__VA_ARGS__))           \
-                            : ((is_double) ? function##_double_baseline(__VA_ARGS__)       \
+#if SIMD_WIDE
+#define SIGNATURE_CALL(function, is_double, level, ...)                              \
+    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
+                                           : function##_float_avx512(__VA_ARGS__))   \
+     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
+                                           : function##_float_avx2(__VA_ARGS__))     \
+                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
                                            : function##_float_baseline(__VA_ARGS__)))
 #else
-#define SIGNATURE_CALL(function, is_double, level, ...)    \
-    ((is_double) ? function##_double_baseline(__VA_ARGS__) \
-                 : function##_float_baseline(__VA_ARGS__))
+#define SIGNATURE_CALL(function, is_double, level, ...) \
+    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
 #endif
 
 /* Bytes that a task of any kind needs. */
@@ -198,7 +203,8 @@ static size_t signature_workspace(const signature_problem *problem, const signat
 
 static void signature_tasks(int kind, const signature_problem *problem, const signature_plan *plan,
                             int is_double, ptrdiff_t first, ptrdiff_t last, void *workspace) {
-    SIGNATURE_CALL(signature_tasks, is_double, plan->level, kind, problem, plan, first, last, workspace);
+    SIGNATURE_CALL(signature_tasks, is_double, plan->level, kind, problem, plan, first, last,
+                   workspace);
 }
 
 #endif

@@ -123,10 +123,11 @@ static void NAME(find_level)(const NAME(rows) *rows, ptrdiff_t length, REAL *lev
     const ptrdiff_t offset = signature_words(channels, 1, prefix + length - 1);
     for (ptrdiff_t l = 0; l < LANES; l++) {
         ptrdiff_t word = prefix ? rows->first_word + l : 0;
-        level[l] = rows->row[l] == NULL ? NULL
-                   : rows->row[l] + offset +
-                         (rows->reversed ? NAME(reverse_word)(word, channels, prefix)
-                                         : word * signature_power(channels, length));
+        level[l] = rows->row[l] == NULL
+                       ? NULL
+                       : rows->row[l] + offset +
+                             (rows->reversed ? NAME(reverse_word)(word, channels, prefix)
+                                             : word * signature_power(channels, length));
     }
 }
 
@@ -141,7 +142,8 @@ static void NAME(write_lanes)(const VEC *from, ptrdiff_t count, REAL *const to[L
             if (to[l]) NAME(store)(to[l] + i, row[l]);
     }
     for (ptrdiff_t l = 0; l < LANES && count < LANES; l++)
-        for (ptrdiff_t i = 0; to[l] && i < count; i++) to[l][i] = ((const REAL *)from)[i * LANES + l];
+        for (ptrdiff_t i = 0; to[l] && i < count; i++)
+            to[l][i] = ((const REAL *)from)[i * LANES + l];
 }
 
 static void NAME(read_lanes)(VEC *to, ptrdiff_t count, REAL *const from[LANES]) {
@@ -152,7 +154,8 @@ static void NAME(read_lanes)(VEC *to, ptrdiff_t count, REAL *const from[LANES]) 
         return;
     }
     for (ptrdiff_t l = 0; l < LANES; l++)
-        for (ptrdiff_t i = 0; i < count; i++) ((REAL *)to)[i * LANES + l] = from[l] ? from[l][i] : 0;
+        for (ptrdiff_t i = 0; i < count; i++)
+            ((REAL *)to)[i * LANES + l] = from[l] ? from[l][i] : 0;
 }
 
 /* The words of length prefix + length of all lanes, to or from the caller's rows. */

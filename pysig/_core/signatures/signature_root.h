@@ -6,17 +6,18 @@
 typedef struct {
     ptrdiff_t depth, channels, prefix, capacity, steps;
     ptrdiff_t first_block, blocks; /* the lanes of this task: LANES words each */
-    REAL **state;       /* [i][word]: S_i, i = 1 ... prefix */
-    REAL **adjoint;     /* [i][word]: H_i; backward only */
-    REAL **middle;      /* [i][(step * (depth - i) + j - 1) * d^i + word]: Y_i[j], i < prefix */
-    REAL **product;     /* [i][j * d^i + word]: P_i[j] of one step; backward only */
-    REAL *steps_letters;  /* [step][letter] */
-    REAL *gradient;     /* [step][letter]; backward only */
-    VEC *lanes;         /* [block][j - 1][step]: Y_prefix[j], then P_prefix[j] */
+    REAL **state;                  /* [i][word]: S_i, i = 1 ... prefix */
+    REAL **adjoint;                /* [i][word]: H_i; backward only */
+    REAL **middle;       /* [i][(step * (depth - i) + j - 1) * d^i + word]: Y_i[j], i < prefix */
+    REAL **product;      /* [i][j * d^i + word]: P_i[j] of one step; backward only */
+    REAL *steps_letters; /* [step][letter] */
+    REAL *gradient;      /* [step][letter]; backward only */
+    VEC *lanes;          /* [block][j - 1][step]: Y_prefix[j], then P_prefix[j] */
 } NAME(root);
 
 /* Where number j of a word of length prefix is for a step, or NULL if another task has it. */
-ALWAYS_INLINE REAL *NAME(root_lane)(const NAME(root) *root, ptrdiff_t j, ptrdiff_t step, ptrdiff_t word) {
+ALWAYS_INLINE REAL *NAME(root_lane)(const NAME(root) *root, ptrdiff_t j, ptrdiff_t step,
+                                    ptrdiff_t word) {
     ptrdiff_t block = word / LANES - root->first_block;
     if (block < 0 || block >= root->blocks) return NULL;
     ptrdiff_t vector = (block * (root->depth - root->prefix) + j - 1) * root->capacity + step;
@@ -43,9 +44,10 @@ static void NAME(root_descend)(const NAME(root) *root) {
                         }
                         continue;
                     }
-                    REAL *child = root->middle[i + 1] +
-                                  ((t * (chains - 1) + j - 2) * words + w) * channels;
-                    for (ptrdiff_t c = 0; c < channels; c++) child[c] = (state[c] + y * u[c]) * inverse;
+                    REAL *child =
+                        root->middle[i + 1] + ((t * (chains - 1) + j - 2) * words + w) * channels;
+                    for (ptrdiff_t c = 0; c < channels; c++)
+                        child[c] = (state[c] + y * u[c]) * inverse;
                 }
                 for (ptrdiff_t c = 0; c < channels; c++) state[c] += parent[w] * u[c];
             }
@@ -54,7 +56,8 @@ static void NAME(root_descend)(const NAME(root) *root) {
 }
 
 /* One level of root_ascend at one step: P_{i+1} and Y_i to P_i and the gradient. */
-static void NAME(root_ascend_level)(const NAME(root) *root, ptrdiff_t t, ptrdiff_t i, ptrdiff_t words) {
+static void NAME(root_ascend_level)(const NAME(root) *root, ptrdiff_t t, ptrdiff_t i,
+                                    ptrdiff_t words) {
     const ptrdiff_t channels = root->channels, chains = root->depth - i;
     const REAL *u = root->steps_letters + t * channels;
     const REAL *parent = root->middle[i] + t * chains * words;
@@ -86,7 +89,8 @@ static void NAME(root_ascend)(const NAME(root) *root) {
                 const REAL *lane = NAME(root_lane)(root, j, t, w);
                 root->product[prefix][j * most + w] = lane ? *lane : 0;
             }
-        for (ptrdiff_t i = prefix - 1, words = most / root->channels; i >= 0; i--, words /= root->channels)
+        for (ptrdiff_t i = prefix - 1, words = most / root->channels; i >= 0;
+             i--, words /= root->channels)
             NAME(root_ascend_level)(root, t, i, words);
     }
 }

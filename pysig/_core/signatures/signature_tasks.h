@@ -7,17 +7,17 @@
 
 /* Memory of one task, carved from one allocation. */
 typedef struct {
-    NAME(backward_tree) tree;  /* tree.forward serves the forward pass */
-    NAME(root) root;           /* lanes of words only */
+    NAME(backward_tree) tree; /* tree.forward serves the forward pass */
+    NAME(root) root;          /* lanes of words only */
     NAME(lane) lanes[LANES];
     VEC ***states, ***adjoints; /* [block of lanes][length][word]; one block when lanes are paths */
-    ptrdiff_t blocks;          /* blocks of lanes in this task */
-    ptrdiff_t state_words;     /* vectors of one block of lanes that a checkpoint keeps */
-    VEC *parents;              /* [block][j - 1][step]: Y[j] where the trees begin */
-    VEC *incoming;             /* stream, backward: the gradient of one row */
+    ptrdiff_t blocks;           /* blocks of lanes in this task */
+    ptrdiff_t state_words;      /* vectors of one block of lanes that a checkpoint keeps */
+    VEC *parents;               /* [block][j - 1][step]: Y[j] where the trees begin */
+    VEC *incoming;              /* stream, backward: the gradient of one row */
     VEC **incoming_levels;
     VEC *scratch;
-    char *coarse, *fine;       /* checkpoints */
+    char *coarse, *fine; /* checkpoints */
     ptrdiff_t fine_slots, checkpoint_bytes, root_bytes;
 } NAME(workspace);
 
@@ -31,7 +31,8 @@ static void *NAME(carve)(char **next, size_t bytes) {
 
 /* levels[1 ... last] behind each other, d, d^2, ... numbers of `size` bytes each.  Pointers are
  * written only if there is memory behind them. */
-static void **NAME(carve_levels)(char **cursor, ptrdiff_t channels, ptrdiff_t last, size_t size, int real) {
+static void **NAME(carve_levels)(char **cursor, ptrdiff_t channels, ptrdiff_t last, size_t size,
+                                 int real) {
     char *next = *cursor;
     void **levels = CARVE(void *, last + 2);
     char *numbers = (char *)NAME(carve)(&next, size * (size_t)signature_words(channels, 1, last));
@@ -51,12 +52,13 @@ static ptrdiff_t NAME(scratch_vectors)(ptrdiff_t depth, ptrdiff_t channels, ptrd
     return vectors;
 }
 
-static void NAME(carve_root)(const signature_problem *problem, const signature_plan *plan, int backward,
-                             char **cursor, int real, NAME(workspace) *work) {
+static void NAME(carve_root)(const signature_problem *problem, const signature_plan *plan,
+                             int backward, char **cursor, int real, NAME(workspace) *work) {
     char *next = *cursor;
     const ptrdiff_t channels = problem->channels, prefix = plan->prefix, depth = problem->depth;
     const ptrdiff_t capacity = plan->capacity;
-    NAME(root) root = {.depth = depth, .channels = channels, .prefix = prefix, .capacity = capacity};
+    NAME(root) root = {
+        .depth = depth, .channels = channels, .prefix = prefix, .capacity = capacity};
     root.state = (REAL **)NAME(carve_levels)(&next, channels, prefix, sizeof(REAL), real);
     root.steps_letters = CARVE(REAL, capacity * channels);
     root.middle = CARVE(REAL *, prefix);
@@ -88,8 +90,9 @@ static void NAME(carve_checkpoints)(const signature_problem *problem, const sign
     char *next = *cursor;
     const ptrdiff_t steps = signature_ceil_divide(problem->longest, plan->pieces);
     const ptrdiff_t blocks = signature_ceil_divide(steps, plan->capacity);
-    work->checkpoint_bytes = work->blocks * work->state_words * (ptrdiff_t)sizeof(VEC) +
-                             (work->root_bytes + SIMD_ALIGNMENT - 1) / SIMD_ALIGNMENT * SIMD_ALIGNMENT;
+    work->checkpoint_bytes =
+        work->blocks * work->state_words * (ptrdiff_t)sizeof(VEC) +
+        (work->root_bytes + SIMD_ALIGNMENT - 1) / SIMD_ALIGNMENT * SIMD_ALIGNMENT;
     ptrdiff_t slots = ((ptrdiff_t)1 << 19) / (work->checkpoint_bytes + 1);
     ptrdiff_t root = (ptrdiff_t)ceil(sqrt((double)blocks));
     if (slots > blocks) slots = blocks;
@@ -134,15 +137,16 @@ static size_t NAME(carve_workspace)(const signature_problem *problem, const sign
             if (real) work->adjoints[k] = adjoint;
         }
         if (problem->stream)
-            work->incoming_levels = (VEC **)NAME(carve_levels)(&next, channels, depth, sizeof(VEC), real);
+            work->incoming_levels =
+                (VEC **)NAME(carve_levels)(&next, channels, depth, sizeof(VEC), real);
     }
     if (plan->prefix) NAME(carve_root)(problem, plan, backward, &next, real, work);
     if (backward) NAME(carve_checkpoints)(problem, plan, &next, work);
     return (size_t)(next - base);
 }
 
-static size_t NAME(signature_workspace)(const signature_problem *problem, const signature_plan *plan,
-                                        int backward) {
+static size_t NAME(signature_workspace)(const signature_problem *problem,
+                                        const signature_plan *plan, int backward) {
     NAME(workspace) work;
     size_t row = sizeof(REAL) * (size_t)signature_words(problem->channels, 1, problem->depth);
     size_t bytes = NAME(carve_workspace)(problem, plan, backward, NULL, &work);
@@ -194,15 +198,16 @@ static void NAME(find_lanes)(const signature_problem *problem, const signature_p
         work->lanes[l] = (NAME(lane)){0};
         if (path < 0) continue;
         ptrdiff_t steps = signature_steps(problem, path);
-        work->lanes[l] = NAME(find_lane)(problem, path, signature_piece_start(steps, piece, plan->pieces),
-                                         signature_piece_start(steps, piece + 1, plan->pieces));
+        work->lanes[l] =
+            NAME(find_lane)(problem, path, signature_piece_start(steps, piece, plan->pieces),
+                            signature_piece_start(steps, piece + 1, plan->pieces));
     }
 }
 
 /* The lanes' rows in an array with one row of words per path (per piece, if by_piece). */
-static NAME(rows) NAME(find_rows)(const signature_problem *problem, const signature_plan *plan,
-                                  ptrdiff_t task, ptrdiff_t block, const void *array, ptrdiff_t stride,
-                                  int by_piece) {
+static NAME(rows)
+    NAME(find_rows)(const signature_problem *problem, const signature_plan *plan, ptrdiff_t task,
+                    ptrdiff_t block, const void *array, ptrdiff_t stride, int by_piece) {
     NAME(rows) rows = {.channels = problem->channels, .prefix = plan->prefix};
     rows.reversed = problem->inverse && !by_piece && problem->channels > 1;
     if (plan->prefix) {
@@ -234,7 +239,8 @@ static void NAME(find_blocks)(const signature_problem *problem, const signature_
 
 /* ---- levels up to the length of the lanes' words, in plain numbers ---- */
 
-static void NAME(copy_root)(const NAME(root) *root, REAL **levels, REAL *row, int reversed, int write) {
+static void NAME(copy_root)(const NAME(root) *root, REAL **levels, REAL *row, int reversed,
+                            int write) {
     for (ptrdiff_t i = 1, words = root->channels; i <= root->prefix; i++, words *= root->channels) {
         for (ptrdiff_t w = 0; w < words; w++) {
             ptrdiff_t place = reversed ? NAME(reverse_word)(w, root->channels, i) : w;
@@ -299,8 +305,8 @@ static void NAME(advance)(const signature_plan *plan, NAME(workspace) *work, ptr
 /* ---- forward ---- */
 
 static void NAME(load_states)(const signature_problem *problem, const signature_plan *plan,
-                              ptrdiff_t task, NAME(workspace) *work, ptrdiff_t last, const void *array,
-                              ptrdiff_t stride, int by_piece) {
+                              ptrdiff_t task, NAME(workspace) *work, ptrdiff_t last,
+                              const void *array, ptrdiff_t stride, int by_piece) {
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
         if (array == NULL) {
             if (last > 0)
@@ -308,7 +314,8 @@ static void NAME(load_states)(const signature_problem *problem, const signature_
                        (size_t)signature_words(problem->channels, 1, last) * sizeof(VEC));
             continue;
         }
-        NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k, array, stride, by_piece);
+        NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k, array,
+                                          stride, by_piece);
         NAME(read_state)(work->states[k], &rows, last);
     }
     if (!plan->prefix) return;
@@ -323,12 +330,13 @@ static void NAME(store_states)(const signature_problem *problem, const signature
     REAL *array = by_piece ? plan->partial : (REAL *)problem->signature + row * problem->row_stride;
     const ptrdiff_t stride = by_piece ? words : problem->path_stride;
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
-        NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k, array, stride, by_piece);
+        NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k, array,
+                                          stride, by_piece);
         NAME(write_state)(work->states[k], &rows, work->tree.forward.depth);
     }
     if (plan->prefix && task % plan->splits == 0)
-        NAME(copy_root)(&work->root, work->root.state,
-                        array + task / plan->splits * stride, problem->inverse, 1);
+        NAME(copy_root)(&work->root, work->root.state, array + task / plan->splits * stride,
+                        problem->inverse, 1);
 }
 
 static void NAME(forward_task)(const signature_problem *problem, const signature_plan *plan,
@@ -368,7 +376,8 @@ static void NAME(multiply_by)(REAL *left, const REAL *right, ptrdiff_t channels,
 
 /* The adjoint in the left factor: gradient <- gradient with the ends of its words contracted with
  * `right`, up to length `last`. */
-static void NAME(contract_ends)(REAL *gradient, const REAL *right, ptrdiff_t channels, ptrdiff_t last) {
+static void NAME(contract_ends)(REAL *gradient, const REAL *right, ptrdiff_t channels,
+                                ptrdiff_t last) {
     for (ptrdiff_t head = 1; head < last; head++) {
         const ptrdiff_t words = signature_power(channels, head);
         REAL *sum = gradient + signature_words(channels, 1, head - 1);
@@ -386,7 +395,8 @@ static void NAME(contract_ends)(REAL *gradient, const REAL *right, ptrdiff_t cha
 }
 
 /* Between the caller's order of letters and the order of time. */
-static void NAME(copy_row)(REAL *to, const REAL *from, ptrdiff_t channels, ptrdiff_t last, int reversed) {
+static void NAME(copy_row)(REAL *to, const REAL *from, ptrdiff_t channels, ptrdiff_t last,
+                           int reversed) {
     for (ptrdiff_t k = 1, words = channels; k <= last; k++, words *= channels) {
         if (reversed)
             for (ptrdiff_t w = 0; w < words; w++) to[w] = from[NAME(reverse_word)(w, channels, k)];
@@ -399,7 +409,7 @@ static void NAME(copy_row)(REAL *to, const REAL *from, ptrdiff_t channels, ptrdi
 
 /* The signature of path `path` from those of its pieces; memory: room for one row. */
 static void NAME(join_task)(const signature_problem *problem, const signature_plan *plan,
-                                      ptrdiff_t path, void *memory) {
+                            ptrdiff_t path, void *memory) {
     const ptrdiff_t channels = problem->channels, depth = problem->depth;
     const ptrdiff_t words = signature_words(channels, 1, depth);
     const REAL *piece = (const REAL *)plan->partial + path * plan->pieces * words;
@@ -433,8 +443,9 @@ static void NAME(chain_task)(const signature_problem *problem, const signature_p
         memcpy(start + j * lower, start + (j - 1) * lower, (size_t)lower * sizeof(REAL));
         NAME(multiply_by)(start + j * lower, piece + (j - 1) * lower, channels, depth - 1);
     }
-    NAME(copy_row)(end + (pieces - 1) * words, (const REAL *)problem->signature + path * problem->path_stride,
-                   channels, depth, problem->inverse);
+    NAME(copy_row)(end + (pieces - 1) * words,
+                   (const REAL *)problem->signature + path * problem->path_stride, channels, depth,
+                   problem->inverse);
     for (ptrdiff_t j = pieces - 2; j >= 0; j--) {
         memcpy(end + j * words, end + (j + 1) * words, (size_t)words * sizeof(REAL));
         NAME(contract_ends)(end + j * words, piece + (j + 1) * lower, channels, depth);
@@ -446,7 +457,8 @@ static void NAME(chain_task)(const signature_problem *problem, const signature_p
 static void NAME(load_adjoints)(const signature_problem *problem, const signature_plan *plan,
                                 ptrdiff_t task, NAME(workspace) *work) {
     const int by_piece = plan->pieces > 1;
-    const ptrdiff_t stride = by_piece ? signature_words(problem->channels, 1, problem->depth) : problem->path_stride;
+    const ptrdiff_t stride =
+        by_piece ? signature_words(problem->channels, 1, problem->depth) : problem->path_stride;
     void *array = by_piece ? plan->end : problem->signature;
     const ptrdiff_t depth = work->tree.forward.depth;
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
@@ -455,32 +467,37 @@ static void NAME(load_adjoints)(const signature_problem *problem, const signatur
                    (size_t)signature_words(problem->channels, 1, depth) * sizeof(VEC));
             continue;
         }
-        NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k, array, stride, by_piece);
+        NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k, array,
+                                          stride, by_piece);
         NAME(read_state)(work->adjoints[k], &rows, depth);
     }
     if (!plan->prefix) return;
     /* The levels below the trees act linearly, so that of several tasks only one has them. */
     REAL *row = (REAL *)array + task / plan->splits * stride;
-    NAME(copy_root)(&work->root, work->root.adjoint, problem->stream || task % plan->splits ? NULL : row,
-                    problem->inverse, 0);
+    NAME(copy_root)(&work->root, work->root.adjoint,
+                    problem->stream || task % plan->splits ? NULL : row, problem->inverse, 0);
 }
 
 /* stream: adds the gradient of row `row` to the adjoints. */
-static void NAME(add_row)(const signature_problem *problem, const signature_plan *plan, ptrdiff_t task,
-                          NAME(workspace) *work, ptrdiff_t row) {
+static void NAME(add_row)(const signature_problem *problem, const signature_plan *plan,
+                          ptrdiff_t task, NAME(workspace) *work, ptrdiff_t row) {
     REAL *array = (REAL *)problem->signature + row * problem->row_stride;
     const ptrdiff_t depth = work->tree.forward.depth;
     const ptrdiff_t words = signature_words(problem->channels, 1, depth);
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
-        NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k, array, problem->path_stride, 0);
+        NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k, array,
+                                          problem->path_stride, 0);
         NAME(read_state)(work->incoming_levels, &rows, depth);
-        for (ptrdiff_t i = 0; i < words; i++) work->adjoints[k][1][i] += work->incoming_levels[1][i];
+        for (ptrdiff_t i = 0; i < words; i++)
+            work->adjoints[k][1][i] += work->incoming_levels[1][i];
     }
     if (!plan->prefix || task % plan->splits) return;
     array += task / plan->splits * problem->path_stride;
-    for (ptrdiff_t i = 1, n = problem->channels; i <= plan->prefix; array += n, i++, n *= problem->channels)
+    for (ptrdiff_t i = 1, n = problem->channels; i <= plan->prefix;
+         array += n, i++, n *= problem->channels)
         for (ptrdiff_t w = 0; w < n; w++)
-            work->root.adjoint[i][w] += array[problem->inverse ? NAME(reverse_word)(w, problem->channels, i) : w];
+            work->root.adjoint[i][w] +=
+                array[problem->inverse ? NAME(reverse_word)(w, problem->channels, i) : w];
 }
 
 static void NAME(keep)(NAME(workspace) *work, char *slot, int restore) {
@@ -502,7 +519,8 @@ static void NAME(keep)(NAME(workspace) *work, char *slot, int restore) {
 /* The gradient of the current block's increments goes to the rows of the path's gradient that the
  * increments end in; signature_point_task makes it the gradient of the points. */
 static void NAME(write_step_gradient)(const signature_problem *problem, const signature_plan *plan,
-                                      ptrdiff_t task, const NAME(workspace) *work, ptrdiff_t start) {
+                                      ptrdiff_t task, const NAME(workspace) *work,
+                                      ptrdiff_t start) {
     const NAME(tree) *tree = &work->tree.forward;
     const ptrdiff_t channels = problem->channels, count = tree->steps * channels;
     const ptrdiff_t shift = problem->basepoint ? 0 : 1;
@@ -527,7 +545,8 @@ static void NAME(write_step_gradient)(const signature_problem *problem, const si
         ptrdiff_t piece, path = NAME(lane_path)(problem, plan, task * LANES + l, &piece);
         row[l] = NULL;
         if (path < 0 || start >= work->lanes[l].steps) continue;
-        ptrdiff_t first = signature_piece_start(signature_steps(problem, path), piece, plan->pieces);
+        ptrdiff_t first =
+            signature_piece_start(signature_steps(problem, path), piece, plan->pieces);
         row[l] = array + (path * problem->length + first + start + shift) * channels;
         if (start + tree->steps <= work->lanes[l].steps) continue;
         full = 0;
@@ -543,8 +562,8 @@ static void NAME(write_step_gradient)(const signature_problem *problem, const si
     }
 }
 
-static void NAME(retreat)(const signature_problem *problem, const signature_plan *plan, ptrdiff_t task,
-                          NAME(workspace) *work, ptrdiff_t start) {
+static void NAME(retreat)(const signature_problem *problem, const signature_plan *plan,
+                          ptrdiff_t task, NAME(workspace) *work, ptrdiff_t start) {
     const NAME(tree) *tree = &work->tree.forward;
     const ptrdiff_t stride = tree->depth * tree->capacity;
     memset(work->tree.gradient, 0, (size_t)(tree->steps * tree->channels) * sizeof(VEC));
@@ -577,8 +596,9 @@ static void NAME(retreat_segment)(const signature_problem *problem, const signat
     }
 }
 
-static void NAME(store_initial_gradient)(const signature_problem *problem, const signature_plan *plan,
-                                         ptrdiff_t task, NAME(workspace) *work) {
+static void NAME(store_initial_gradient)(const signature_problem *problem,
+                                         const signature_plan *plan, ptrdiff_t task,
+                                         NAME(workspace) *work) {
     const ptrdiff_t words = signature_words(problem->channels, 1, problem->depth);
     if (problem->initial_gradient == NULL) return;
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
@@ -615,7 +635,8 @@ static void NAME(backward_task)(const signature_problem *problem, const signatur
     for (ptrdiff_t segment = 0; segment < segments; segment++) {
         NAME(keep)(work, work->coarse + segment * work->checkpoint_bytes, 0);
         if (segment == segments - 1) break;
-        for (ptrdiff_t block = segment * work->fine_slots; block < (segment + 1) * work->fine_slots; block++) {
+        for (ptrdiff_t block = segment * work->fine_slots; block < (segment + 1) * work->fine_slots;
+             block++) {
             NAME(begin_block)(problem, plan, work, block * plan->capacity, steps);
             NAME(advance)(plan, work, 1);
         }
@@ -623,7 +644,8 @@ static void NAME(backward_task)(const signature_problem *problem, const signatur
     for (ptrdiff_t segment = segments - 1; segment >= 0; segment--) {
         ptrdiff_t first = segment * work->fine_slots, last = first + work->fine_slots;
         NAME(keep)(work, work->coarse + segment * work->checkpoint_bytes, 1);
-        NAME(retreat_segment)(problem, plan, task, work, first, last < blocks ? last : blocks, steps);
+        NAME(retreat_segment)(problem, plan, task, work, first, last < blocks ? last : blocks,
+                              steps);
     }
     NAME(store_initial_gradient)(problem, plan, task, work);
 }
@@ -631,17 +653,18 @@ static void NAME(backward_task)(const signature_problem *problem, const signatur
 /* From the gradients of the increments to those of the points, of the basepoint, and, where
  * several tasks had a part in them, of the initial signature. */
 static void NAME(point_task)(const signature_problem *problem, const signature_plan *plan,
-                                       ptrdiff_t path) {
+                             ptrdiff_t path) {
     const ptrdiff_t channels = problem->channels, steps = signature_steps(problem, path);
     const ptrdiff_t shift = problem->basepoint ? 0 : 1, count = steps * channels;
     REAL *points = (REAL *)problem->path_gradient + path * problem->length * channels;
     REAL *row = points + shift * channels;
     if (plan->prefix && plan->splits > 1) {
-        const REAL *parts = (const REAL *)plan->step_gradient +
-                            path * plan->splits * problem->longest * channels;
+        const REAL *parts =
+            (const REAL *)plan->step_gradient + path * plan->splits * problem->longest * channels;
         for (ptrdiff_t i = 0; i < count; i++) {
             REAL sum = 0;
-            for (ptrdiff_t s = 0; s < plan->splits; s++) sum += parts[s * problem->longest * channels + i];
+            for (ptrdiff_t s = 0; s < plan->splits; s++)
+                sum += parts[s * problem->longest * channels + i];
             row[i] = sum;
         }
         if (problem->initial_gradient) {
@@ -668,8 +691,9 @@ static void NAME(point_task)(const signature_problem *problem, const signature_p
 }
 
 /* The tasks first ... last - 1 of one kind. */
-static void NAME(signature_tasks)(int kind, const signature_problem *problem, const signature_plan *plan,
-                                  ptrdiff_t first, ptrdiff_t last, void *memory) {
+static void NAME(signature_tasks)(int kind, const signature_problem *problem,
+                                  const signature_plan *plan, ptrdiff_t first, ptrdiff_t last,
+                                  void *memory) {
     NAME(workspace) work;
     if (kind == SIGNATURE_FORWARD || kind == SIGNATURE_BACKWARD)
         NAME(carve_workspace)(problem, plan, kind == SIGNATURE_BACKWARD, memory, &work);

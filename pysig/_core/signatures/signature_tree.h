@@ -26,21 +26,20 @@ typedef struct {
 
 /* 1 / j: a division in an inner loop would be most of its time. */
 static const REAL NAME(inverse)[] = {
-    0,        1,        1. / 2,   1. / 3,   1. / 4,   1. / 5,   1. / 6,   1. / 7,   1. / 8,
-    1. / 9,   1. / 10,  1. / 11,  1. / 12,  1. / 13,  1. / 14,  1. / 15,  1. / 16,  1. / 17,
-    1. / 18,  1. / 19,  1. / 20,  1. / 21,  1. / 22,  1. / 23,  1. / 24,  1. / 25,  1. / 26,
-    1. / 27,  1. / 28,  1. / 29,  1. / 30,  1. / 31,  1. / 32,  1. / 33,  1. / 34,  1. / 35,
-    1. / 36,  1. / 37,  1. / 38,  1. / 39,  1. / 40,  1. / 41,  1. / 42,  1. / 43,  1. / 44,
-    1. / 45,  1. / 46,  1. / 47,  1. / 48,  1. / 49,  1. / 50,  1. / 51,  1. / 52,  1. / 53,
-    1. / 54,  1. / 55,  1. / 56,  1. / 57,  1. / 58,  1. / 59,  1. / 60,  1. / 61,  1. / 62,
-    1. / 63,  1. / 64,
+    0,       1,       1. / 2,  1. / 3,  1. / 4,  1. / 5,  1. / 6,  1. / 7,  1. / 8,  1. / 9,
+    1. / 10, 1. / 11, 1. / 12, 1. / 13, 1. / 14, 1. / 15, 1. / 16, 1. / 17, 1. / 18, 1. / 19,
+    1. / 20, 1. / 21, 1. / 22, 1. / 23, 1. / 24, 1. / 25, 1. / 26, 1. / 27, 1. / 28, 1. / 29,
+    1. / 30, 1. / 31, 1. / 32, 1. / 33, 1. / 34, 1. / 35, 1. / 36, 1. / 37, 1. / 38, 1. / 39,
+    1. / 40, 1. / 41, 1. / 42, 1. / 43, 1. / 44, 1. / 45, 1. / 46, 1. / 47, 1. / 48, 1. / 49,
+    1. / 50, 1. / 51, 1. / 52, 1. / 53, 1. / 54, 1. / 55, 1. / 56, 1. / 57, 1. / 58, 1. / 59,
+    1. / 60, 1. / 61, 1. / 62, 1. / 63, 1. / 64,
 };
 
 /* Y_{i+1}[1 ... chains - 1] of the children first, ..., first + count - 1 of one word, behind each
  * other, from Y_i[1 ... chains] of the word; S_{i+1} moves to the block's end. */
-ALWAYS_INLINE void NAME(descend_letters)(const NAME(tree) *tree, ptrdiff_t chains, const VEC *parent,
-                                         VEC *state, VEC *children, ptrdiff_t first,
-                                         const ptrdiff_t count) {
+ALWAYS_INLINE void NAME(descend_letters)(const NAME(tree) *tree, ptrdiff_t chains,
+                                         const VEC *parent, VEC *state, VEC *children,
+                                         ptrdiff_t first, const ptrdiff_t count) {
     const ptrdiff_t capacity = tree->capacity, steps = tree->steps, channels = tree->channels;
     const ptrdiff_t stride = (chains - 1) * capacity;
     const VEC *letters = tree->letters + first;
@@ -63,7 +62,8 @@ ALWAYS_INLINE void NAME(descend_letters)(const NAME(tree) *tree, ptrdiff_t chain
 
 /* descend_letters for a number of children known only at run time, at most four. */
 ALWAYS_INLINE void NAME(descend_count)(const NAME(tree) *tree, ptrdiff_t chains, const VEC *parent,
-                                       VEC *state, VEC *children, ptrdiff_t first, ptrdiff_t count) {
+                                       VEC *state, VEC *children, ptrdiff_t first,
+                                       ptrdiff_t count) {
     switch (count) {
         case 1: NAME(descend_letters)(tree, chains, parent, state, children, first, 1); break;
         case 2: NAME(descend_letters)(tree, chains, parent, state, children, first, 2); break;
@@ -73,8 +73,8 @@ ALWAYS_INLINE void NAME(descend_count)(const NAME(tree) *tree, ptrdiff_t chains,
 }
 
 /* Most words with grandchildren's children have chains == 3, so that it has a compilation of its own. */
-static void NAME(descend_chains)(const NAME(tree) *tree, ptrdiff_t chains, const VEC *parent, VEC *state,
-                                 VEC *children, ptrdiff_t first, ptrdiff_t count) {
+static void NAME(descend_chains)(const NAME(tree) *tree, ptrdiff_t chains, const VEC *parent,
+                                 VEC *state, VEC *children, ptrdiff_t first, ptrdiff_t count) {
     if (chains == 3)
         NAME(descend_count)(tree, 3, parent, state, children, first, count);
     else
@@ -83,8 +83,8 @@ static void NAME(descend_chains)(const NAME(tree) *tree, ptrdiff_t chains, const
 
 /* The last two levels below one word of length depth - 2 in one go: for `words` children, and all
  * of their `channels` children each. */
-ALWAYS_INLINE void NAME(descend_top)(const NAME(tree) *tree, const VEC *parent, VEC *middle, VEC *top,
-                                     ptrdiff_t first, const ptrdiff_t words,
+ALWAYS_INLINE void NAME(descend_top)(const NAME(tree) *tree, const VEC *parent, VEC *middle,
+                                     VEC *top, ptrdiff_t first, const ptrdiff_t words,
                                      const ptrdiff_t channels) {
     const ptrdiff_t capacity = tree->capacity, steps = tree->steps;
     const VEC *u = tree->letters;
@@ -117,7 +117,8 @@ ALWAYS_INLINE void NAME(descend_top_all)(const NAME(tree) *tree, const VEC *pare
     const ptrdiff_t together = TOP_WORDS(channels) < channels ? TOP_WORDS(channels) : channels;
     ptrdiff_t first = 0;
     for (; first + together <= channels; first += together)
-        NAME(descend_top)(tree, parent, middle + first, top + first * channels, first, together, channels);
+        NAME(descend_top)(tree, parent, middle + first, top + first * channels, first, together,
+                          channels);
     if (channels % together)
         NAME(descend_top)(tree, parent, middle + first, top + first * channels, first,
                           channels % together, channels);
@@ -174,8 +175,8 @@ static void NAME(descend_top_wide)(const NAME(tree) *tree, const VEC *parent, VE
 
 /* Carries everything below one word of length `length` through the block.  parent: Y[1 ...
  * depth - length] of the word at every step.  scratch: room for the same of its descendants. */
-static void NAME(descend)(const NAME(tree) *tree, ptrdiff_t length, ptrdiff_t word, const VEC *parent,
-                          VEC *scratch) {
+static void NAME(descend)(const NAME(tree) *tree, ptrdiff_t length, ptrdiff_t word,
+                          const VEC *parent, VEC *scratch) {
     const ptrdiff_t channels = tree->channels, chains = tree->depth - length;
     const ptrdiff_t child = word * channels;
     VEC *state = tree->state[length + 1] + child;

@@ -77,9 +77,9 @@ ALWAYS_INLINE void NAME(ascend_count)(const NAME(backward_tree) *tree, ptrdiff_t
     }
 }
 
-static void NAME(ascend_chains)(const NAME(backward_tree) *tree, ptrdiff_t chains, const VEC *children,
-                                const VEC *parent, NAME(ascent) to, VEC *adjoint, ptrdiff_t first,
-                                ptrdiff_t count) {
+static void NAME(ascend_chains)(const NAME(backward_tree) *tree, ptrdiff_t chains,
+                                const VEC *children, const VEC *parent, NAME(ascent) to,
+                                VEC *adjoint, ptrdiff_t first, ptrdiff_t count) {
     if (chains == 3)
         NAME(ascend_count)(tree, 3, children, parent, to, adjoint, first, count);
     else
@@ -89,9 +89,9 @@ static void NAME(ascend_chains)(const NAME(backward_tree) *tree, ptrdiff_t chain
 /* The last two levels below one word, for `words` of its children: first Y of the children,
  * forwards in time, then P and the gradients, backwards.  top: H of the longest words, which no
  * step changes. */
-ALWAYS_INLINE void NAME(ascend_top)(const NAME(backward_tree) *tree, const VEC *parent, NAME(ascent) to,
-                                    VEC *state, VEC *adjoint, const VEC *top, VEC *scratch,
-                                    ptrdiff_t first, const ptrdiff_t words,
+ALWAYS_INLINE void NAME(ascend_top)(const NAME(backward_tree) *tree, const VEC *parent,
+                                    NAME(ascent) to, VEC *state, VEC *adjoint, const VEC *top,
+                                    VEC *scratch, ptrdiff_t first, const ptrdiff_t words,
                                     const ptrdiff_t channels) {
     const ptrdiff_t capacity = tree->forward.capacity;
     NAME(descend_letters)(&tree->forward, 2, parent, state, scratch, first, words);
@@ -155,9 +155,9 @@ ALWAYS_INLINE void NAME(ascend_top_all)(const NAME(backward_tree) *tree, VEC *bl
 
 /* For `words` words of length depth - 1: P[1] from the longest words below, into `product`, and
  * their part of the gradient; letters first, ..., first + count - 1. */
-ALWAYS_INLINE void NAME(contract_top)(const NAME(backward_tree) *tree, const VEC *word, const VEC *top,
-                                      VEC *product, ptrdiff_t first, const ptrdiff_t words,
-                                      const ptrdiff_t count) {
+ALWAYS_INLINE void NAME(contract_top)(const NAME(backward_tree) *tree, const VEC *word,
+                                      const VEC *top, VEC *product, ptrdiff_t first,
+                                      const ptrdiff_t words, const ptrdiff_t count) {
     const ptrdiff_t capacity = tree->forward.capacity, channels = tree->forward.channels;
     VEC g[4][4];
     for (ptrdiff_t q = 0; q < words; q++)
@@ -199,8 +199,8 @@ ALWAYS_INLINE void NAME(ascend_top_words)(const NAME(backward_tree) *tree, const
 
 #define ASCEND_WIDE_WORDS (REGISTERS == 32 ? 4 : 3)
 
-static void NAME(ascend_top_wide)(const NAME(backward_tree) *tree, VEC *block, VEC *state, VEC *adjoint,
-                                  const VEC *top, VEC *scratch) {
+static void NAME(ascend_top_wide)(const NAME(backward_tree) *tree, VEC *block, VEC *state,
+                                  VEC *adjoint, const VEC *top, VEC *scratch) {
     const ptrdiff_t channels = tree->forward.channels;
     VEC *sum = scratch;
     scratch += 2 * tree->forward.capacity;
@@ -209,10 +209,21 @@ static void NAME(ascend_top_wide)(const NAME(backward_tree) *tree, VEC *block, V
         NAME(ascent) to = {first ? sum : NULL, first + count < channels ? sum : block};
         const VEC *longest = top + first * channels;
         switch (count) {
-            case 1: NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest, scratch, first, 1); break;
-            case 2: NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest, scratch, first, 2); break;
-            case 3: NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest, scratch, first, 3); break;
-            default: NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest, scratch, first, 4);
+            case 1:
+                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest,
+                                       scratch, first, 1);
+                break;
+            case 2:
+                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest,
+                                       scratch, first, 2);
+                break;
+            case 3:
+                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest,
+                                       scratch, first, 3);
+                break;
+            default:
+                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest,
+                                       scratch, first, 4);
         }
     }
 }
@@ -243,8 +254,8 @@ static void NAME(ascend_last)(const NAME(backward_tree) *tree, VEC *block, const
 
 /* Takes everything below one word of length `length` through the block: down, and back up.
  * block: Y[1 ... depth - length] of the word at every step, replaced by P of the same. */
-static void NAME(ascend)(const NAME(backward_tree) *tree, ptrdiff_t length, ptrdiff_t word, VEC *block,
-                         VEC *scratch) {
+static void NAME(ascend)(const NAME(backward_tree) *tree, ptrdiff_t length, ptrdiff_t word,
+                         VEC *block, VEC *scratch) {
     const NAME(tree) *forward = &tree->forward;
     const ptrdiff_t channels = forward->channels, chains = forward->depth - length;
     const ptrdiff_t child = word * channels;

@@ -1,5 +1,6 @@
-"""What every operation does with its arguments before any work: which library the arrays belong
-to, which type they have, and errors that name the argument.
+"""What every operation does with its arguments before any work.
+
+Which library the arrays belong to, which type they have, and errors that name the argument.
 """
 
 import operator
@@ -78,12 +79,13 @@ def converted_array(value, name, dtype):
 
 def integer(value, name, lowest, highest):
     """Return `value` as an int between two bounds, both included."""
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer, not a bool")
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+    if type(value) is not int:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name} must be an integer, not a bool")
+        try:
+            value = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
     if not lowest <= value <= highest:
         raise ValueError(f"{name} must be between {lowest} and {highest}, not {value}")
     return value
@@ -91,13 +93,15 @@ def integer(value, name, lowest, highest):
 
 def boolean(value, name):
     """Return `value` as a bool."""
-    if isinstance(value, (bool, np.bool_)):
+    if value is True or value is False:
+        return value
+    if isinstance(value, np.bool_):
         return bool(value)
     raise TypeError(f"{name} must be True or False, not {value!r}")
 
 
 def broadcast(array, shape, name, allowed):
-    """Return `array` broadcast to `shape` in C order; `allowed` says in words what that shape is."""
+    """Return `array` broadcast to `shape` in C order; `allowed` describes that shape."""
     if array.shape == shape:
         return array
     try:
@@ -116,10 +120,9 @@ def sum_to_shape(array, shape):
     return array.sum(axis=repeated, keepdims=True) if repeated else array
 
 
-def check_size(shape, itemsize, name):
-    """Raise ValueError if an array of this shape cannot exist."""
-    size = itemsize
-    for length in shape:
-        size *= length
-    if size > sys.maxsize:
-        raise ValueError(f"{name} would have shape {shape}, which is larger than any memory")
+def empty(shape, dtype, name):
+    """Return a new array, or raise ValueError if none can have this shape."""
+    try:
+        return np.empty(shape, dtype)
+    except ValueError as error:
+        raise ValueError(f"{name} would have the shape {shape}: {error}") from None

@@ -24,7 +24,7 @@ import numpy as np
 from pysig._core.array import (
     boolean,
     broadcast,
-    check_size,
+    empty,
     integer,
     namespace,
     real_array,
@@ -194,9 +194,7 @@ def signature(
     >>> pysig.signature(paths, depth=3).shape
     (32, 84)
     """
-    return evaluate(
-        check(path, depth, stream, basepoint, initial, inverse, scalar_term, lengths)
-    )
+    return evaluate(check(path, depth, stream, basepoint, initial, inverse, scalar_term, lengths))
 
 
 def signature_forward(
@@ -271,9 +269,7 @@ def signature_backward(residuals, grad):
     See `signature_forward`.
     """
     if not isinstance(residuals, SignatureResiduals):
-        raise TypeError(
-            f"residuals must be SignatureResiduals, not {type(residuals).__name__}"
-        )
+        raise TypeError(f"residuals must be SignatureResiduals, not {type(residuals).__name__}")
     path = residuals.path
     grad = real_array(refuse_cupy(grad=grad), "grad", path.dtype)
     shape = result_shape(residuals)
@@ -340,7 +336,7 @@ def check(path, depth, stream, basepoint, initial, inverse, scalar_term, lengths
         check_broadcast(initial, path, channels, "initial", "(..., signature_channels)")
     if lengths is not None:
         lengths = check_lengths(lengths, path)
-    residuals = SignatureResiduals(
+    return SignatureResiduals(
         path,
         basepoint,
         initial,
@@ -350,16 +346,16 @@ def check(path, depth, stream, basepoint, initial, inverse, scalar_term, lengths
         boolean(inverse, "inverse"),
         scalar_term,
     )
-    check_size(result_shape(residuals), path.itemsize, "the signature")
-    return residuals
 
 
 def check_broadcast(array, path, last, name, allowed):
     """Raise ValueError unless `array` broadcasts to path's leading axes and one of `last`."""
     shape = (*path.shape[:-2], last)
     if array.ndim == 0 or array.shape[-1] != last or array.ndim > len(shape):
-        raise ValueError(f"{name} must have the shape {allowed} with the last axis {last}, "
-                         f"and broadcast to {shape}, not {array.shape}")
+        raise ValueError(
+            f"{name} must have the shape {allowed} with the last axis {last}, "
+            f"and broadcast to {shape}, not {array.shape}"
+        )
     broadcast(array, shape, name, allowed)
 
 
@@ -416,7 +412,7 @@ def kernel_arguments(residuals):
 
 def evaluate(residuals):
     """Return the signature."""
-    result = np.empty(result_shape(residuals), residuals.path.dtype)
+    result = empty(result_shape(residuals), residuals.path.dtype, "the signature")
     if residuals.scalar_term:
         result[..., 0] = 1
     if result.size:

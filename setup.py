@@ -48,6 +48,8 @@ ABI3 = switch("PYSIG_ABI3", True) and not FREE_THREADED
 # Errors and traps of the floating-point unit are never asked for. -ffast-math must stay out: at
 # link time it makes the whole process flush subnormal numbers to zero.
 COMPILE = ["-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+# GCC otherwise makes calls of memcpy from loops over small arrays, which keeps them out of registers.
+COMPILE += ["-fno-tree-loop-distribute-patterns"]
 COMPILE += ["-O1", "-g"] if DEBUG or SANITIZE else ["-O3", "-g0"]
 LINK = []
 if SANITIZE:

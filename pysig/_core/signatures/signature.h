@@ -49,7 +49,8 @@ typedef struct {
     ptrdiff_t prefix;   /* lanes are words of this length; 0: lanes are (pieces of) paths */
     ptrdiff_t pieces;   /* of one path, along time */
     ptrdiff_t splits;   /* of one path's lanes of words, over tasks */
-    ptrdiff_t capacity; /* steps of a block */
+    ptrdiff_t block;    /* steps that go through the tree at once */
+    ptrdiff_t capacity; /* room for them; odd, lest arrays lie a power of two apart */
     ptrdiff_t tasks;
     void *partial;       /* [batch * pieces][words]: signatures of the pieces */
     void *start, *end;   /* backward: state before, and adjoint after each piece */
@@ -166,7 +167,8 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
     const ptrdiff_t steps = signature_ceil_divide(problem->longest, plan->pieces);
     ptrdiff_t most = 16384 / (problem->channels * vector_bytes);
     most = problem->stream ? 1 : most < 8 ? 8 : most > 32 ? 32 : most;
-    plan->capacity = steps ? signature_ceil_divide(steps, signature_ceil_divide(steps, most)) : 1;
+    plan->block = steps ? signature_ceil_divide(steps, signature_ceil_divide(steps, most)) : 1;
+    plan->capacity = plan->block | 1;
 }
 
 /* The kinds of tasks, in the order in which they are run; how many there are of each. */

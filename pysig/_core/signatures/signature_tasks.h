@@ -89,7 +89,7 @@ static void NAME(carve_checkpoints)(const signature_problem *problem, const sign
                                     char **cursor, NAME(workspace) *work) {
     char *next = *cursor;
     const ptrdiff_t steps = signature_ceil_divide(problem->longest, plan->pieces);
-    const ptrdiff_t blocks = signature_ceil_divide(steps, plan->capacity);
+    const ptrdiff_t blocks = signature_ceil_divide(steps, plan->block);
     work->checkpoint_bytes =
         work->blocks * work->state_words * (ptrdiff_t)sizeof(VEC) +
         (work->root_bytes + SIMD_ALIGNMENT - 1) / SIMD_ALIGNMENT * SIMD_ALIGNMENT;
@@ -266,7 +266,7 @@ static ptrdiff_t NAME(task_steps)(const signature_plan *plan, const NAME(workspa
 static void NAME(begin_block)(const signature_problem *problem, const signature_plan *plan,
                               NAME(workspace) *work, ptrdiff_t start, ptrdiff_t end) {
     NAME(tree) *tree = &work->tree.forward;
-    tree->steps = end - start < plan->capacity ? end - start : plan->capacity;
+    tree->steps = end - start < plan->block ? end - start : plan->block;
     if (!plan->prefix) {
         NAME(read_differences)(tree, work->lanes, start, problem->inverse);
     } else {
@@ -347,7 +347,7 @@ static void NAME(forward_task)(const signature_problem *problem, const signature
     NAME(load_states)(problem, plan, task, work, work->tree.forward.depth, initial,
                       problem->initial_stride, 0);
     const ptrdiff_t steps = NAME(task_steps)(plan, work);
-    for (ptrdiff_t start = 0; start < steps; start += plan->capacity) {
+    for (ptrdiff_t start = 0; start < steps; start += plan->block) {
         NAME(begin_block)(problem, plan, work, start, steps);
         NAME(advance)(plan, work, 0);
         if (problem->stream) NAME(store_states)(problem, plan, task, work, start);
@@ -581,18 +581,17 @@ static void NAME(retreat)(const signature_problem *problem, const signature_plan
 static void NAME(retreat_segment)(const signature_problem *problem, const signature_plan *plan,
                                   ptrdiff_t task, NAME(workspace) *work, ptrdiff_t first,
                                   ptrdiff_t last, ptrdiff_t steps) {
-    const ptrdiff_t capacity = plan->capacity;
     for (ptrdiff_t block = first; block < last; block++) {
         NAME(keep)(work, work->fine + (block - first) * work->checkpoint_bytes, 0);
         if (block == last - 1) break;
-        NAME(begin_block)(problem, plan, work, block * capacity, steps);
+        NAME(begin_block)(problem, plan, work, block * plan->block, steps);
         NAME(advance)(plan, work, 1);
     }
     for (ptrdiff_t block = last - 1; block >= first; block--) {
         NAME(keep)(work, work->fine + (block - first) * work->checkpoint_bytes, 1);
-        NAME(begin_block)(problem, plan, work, block * capacity, steps);
+        NAME(begin_block)(problem, plan, work, block * plan->block, steps);
         if (problem->stream) NAME(add_row)(problem, plan, task, work, block);
-        NAME(retreat)(problem, plan, task, work, block * capacity);
+        NAME(retreat)(problem, plan, task, work, block * plan->block);
     }
 }
 
@@ -627,7 +626,7 @@ static void NAME(backward_task)(const signature_problem *problem, const signatur
                                : problem->initial_stride,
                       by_piece);
     const ptrdiff_t steps = NAME(task_steps)(plan, work);
-    const ptrdiff_t blocks = signature_ceil_divide(steps, plan->capacity);
+    const ptrdiff_t blocks = signature_ceil_divide(steps, plan->block);
     const ptrdiff_t segments = signature_ceil_divide(blocks, work->fine_slots);
     if (problem->stream)
         for (ptrdiff_t row = steps; row < problem->rows; row++)
@@ -637,7 +636,7 @@ static void NAME(backward_task)(const signature_problem *problem, const signatur
         if (segment == segments - 1) break;
         for (ptrdiff_t block = segment * work->fine_slots; block < (segment + 1) * work->fine_slots;
              block++) {
-            NAME(begin_block)(problem, plan, work, block * plan->capacity, steps);
+            NAME(begin_block)(problem, plan, work, block * plan->block, steps);
             NAME(advance)(plan, work, 1);
         }
     }

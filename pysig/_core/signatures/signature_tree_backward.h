@@ -80,77 +80,51 @@ ALWAYS_INLINE void NAME(ascend_count)(const NAME(backward_tree) *tree, ptrdiff_t
 static void NAME(ascend_chains)(const NAME(backward_tree) *tree, ptrdiff_t chains,
                                 const VEC *children, const VEC *parent, NAME(ascent) to,
                                 VEC *adjoint, ptrdiff_t first, ptrdiff_t count) {
-    if (chains == 3)
-        NAME(ascend_count)(tree, 3, children, parent, to, adjoint, first, count);
+    const NAME(ascent) fresh = {NULL, to.target};
+    if (chains == 3 && to.sum == NULL)
+        NAME(ascend_count)(tree, 3, children, parent, fresh, adjoint, first, count);
+    else if (to.sum == NULL)
+        NAME(ascend_count)(tree, chains, children, parent, fresh, adjoint, first, count);
     else
         NAME(ascend_count)(tree, chains, children, parent, to, adjoint, first, count);
 }
 
-/* The last two levels below one word, for `words` of its children: first Y of the children,
- * forwards in time, then P and the gradients, backwards.  top: H of the longest words, which no
- * step changes. */
-ALWAYS_INLINE void NAME(ascend_top)(const NAME(backward_tree) *tree, const VEC *parent,
-                                    NAME(ascent) to, VEC *state, VEC *adjoint, const VEC *top,
-                                    VEC *scratch, ptrdiff_t first, const ptrdiff_t words,
+/* The last two levels below one word, for few channels: first Y of the children, forwards in time,
+ * then P and the gradients, backwards.  top: H of the longest words, which no step changes. */
+ALWAYS_INLINE void NAME(ascend_top)(const NAME(backward_tree) *tree, VEC *block, VEC *state,
+                                    VEC *adjoint, const VEC *top, VEC *scratch,
                                     const ptrdiff_t channels) {
     const ptrdiff_t capacity = tree->forward.capacity;
-    NAME(descend_letters)(&tree->forward, 2, parent, state, scratch, first, words);
+    NAME(descend_letters)(&tree->forward, 2, block, state, scratch, 0, channels);
     VEC h[4];
-    for (ptrdiff_t q = 0; q < words; q++) h[q] = adjoint[q];
+    for (ptrdiff_t q = 0; q < channels; q++) h[q] = adjoint[q];
     for (ptrdiff_t t = tree->forward.steps - 1; t >= 0; t--) {
         const VEC *u = tree->forward.letters + t * channels;
         VEC *gradient = tree->gradient + t * channels;
-        VEC y[4], p[4];
-        for (ptrdiff_t q = 0; q < words; q++) {
-            y[q] = scratch[q * capacity + t];
-            p[q] = (VEC){0};
+        VEC y1 = block[t], y2 = block[capacity + t], p1 = (VEC){0}, p2 = (VEC){0};
+        VEC p[4], du[4];
+        for (ptrdiff_t c = 0; c < channels; c++) {
+            p[c] = (VEC){0};
+            du[c] = gradient[c] + h[c] * y1;
+            p1 += h[c] * u[c];
+        }
+        for (ptrdiff_t q = 0; q < channels; q++) {
+            VEC y = scratch[q * capacity + t];
+            for (ptrdiff_t c = 0; c < channels; c++) {
+                VEC g = top[q * channels + c];
+                p[q] += g * u[c];
+                du[c] += g * y;
+            }
         }
         for (ptrdiff_t c = 0; c < channels; c++) {
-            VEC letter = u[c], du = gradient[c];
-            for (ptrdiff_t q = 0; q < words; q++) {
-                VEC g = top[q * channels + c];
-                p[q] += g * letter;
-                du += g * y[q];
-            }
-            gradient[c] = du;
+            p2 += p[c] * u[c];
+            gradient[c] = du[c] + p[c] * y2;
+            h[c] += p[c];
         }
-        VEC y1 = parent[t], y2 = parent[capacity + t];
-        VEC p1 = to.sum ? to.sum[t] : (VEC){0}, p2 = (VEC){0};
-        for (ptrdiff_t q = 0; q < words; q++) {
-            p1 += h[q] * u[first + q];
-            p2 += p[q] * u[first + q];
-            gradient[first + q] += h[q] * y1 + p[q] * y2;
-            h[q] += p[q];
-        }
-        p2 *= (REAL)0.5;
-        to.target[t] = p1;
-        to.target[capacity + t] = to.sum ? to.sum[capacity + t] + p2 : p2;
+        block[t] = p1;
+        block[capacity + t] = p2 * (REAL)0.5;
     }
-    for (ptrdiff_t q = 0; q < words; q++) adjoint[q] = h[q];
-}
-
-#define ASCEND_WORDS(channels) ((channels) < 5 ? (channels) : 3)
-
-/* All children of one word by ascend_top, some at a time. */
-ALWAYS_INLINE void NAME(ascend_top_all)(const NAME(backward_tree) *tree, VEC *block, VEC *state,
-                                        VEC *adjoint, const VEC *top, VEC *scratch,
-                                        const ptrdiff_t channels) {
-    const ptrdiff_t together = ASCEND_WORDS(channels), rest = channels % together;
-    VEC *sum = scratch;
-    scratch += 2 * tree->forward.capacity;
-    ptrdiff_t first = 0;
-    for (; first + together <= channels; first += together) {
-        NAME(ascent) to = {first ? sum : NULL, first + together < channels ? sum : block};
-        NAME(ascend_top)(tree, block, to, state + first, adjoint + first, top + first * channels,
-                         scratch, first, together, channels);
-    }
-    NAME(ascent) to = {sum, block};
-    if (rest == 1)
-        NAME(ascend_top)(tree, block, to, state + first, adjoint + first, top + first * channels,
-                         scratch, first, 1, channels);
-    if (rest == 2)
-        NAME(ascend_top)(tree, block, to, state + first, adjoint + first, top + first * channels,
-                         scratch, first, 2, channels);
+    for (ptrdiff_t q = 0; q < channels; q++) adjoint[q] = h[q];
 }
 
 /* For `words` words of length depth - 1: P[1] from the longest words below, into `product`, and
@@ -231,10 +205,10 @@ static void NAME(ascend_top_wide)(const NAME(backward_tree) *tree, VEC *block, V
 static void NAME(ascend_top_any)(const NAME(backward_tree) *tree, VEC *block, VEC *state,
                                  VEC *adjoint, const VEC *top, VEC *scratch) {
     switch (tree->forward.channels) {
-        case 1: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 1); break;
-        case 2: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 2); break;
-        case 3: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 3); break;
-        case 4: NAME(ascend_top_all)(tree, block, state, adjoint, top, scratch, 4); break;
+        case 1: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 1); break;
+        case 2: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 2); break;
+        case 3: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 3); break;
+        case 4: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 4); break;
         default: NAME(ascend_top_wide)(tree, block, state, adjoint, top, scratch);
     }
 }

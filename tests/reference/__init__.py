@@ -1,0 +1,1 @@
+"""Plain, slow and independent versions of what the library computes."""

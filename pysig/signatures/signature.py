@@ -362,7 +362,7 @@ def check_broadcast(array, path, last, name, allowed):
 def check_lengths(lengths, path):
     """Return `lengths` as an array of intp, each checked."""
     lengths = np.asarray(lengths)
-    if lengths.dtype.kind not in "iu":
+    if lengths.size and lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers, not {lengths.dtype}")
     length = path.shape[-2]
     if lengths.size and not (lengths.min() >= 1 and lengths.max() <= length):

@@ -476,3 +476,7 @@ def test_many_python_threads_at_once(rng):
         pysig.set_num_threads(threads)
         with ThreadPoolExecutor(count) as pool:
             list(pool.map(work, range(count)))
+
+
+def test_no_lengths_for_no_paths():
+    assert pysig.signature(np.zeros((0, 5, 3)), 2, lengths=[]).shape == (0, 12)

@@ -144,7 +144,8 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
     double best = signature_step_cost(problem, 0, problem->depth) *
                   (double)signature_ceil_divide(paths, lanes) / (double)(paths ? paths : 1);
     if (words > large / vector_bytes) best *= 8;
-    for (ptrdiff_t prefix = 1, roots = problem->channels; prefix < problem->depth && roots <= 4096;
+    for (ptrdiff_t prefix = 1, roots = problem->channels;
+         prefix < problem->depth && (prefix == 1 || roots <= 4096);
          prefix++, roots *= problem->channels) {
         double cost = signature_words_cost(problem, prefix, lanes);
         if (cost >= best) continue;
@@ -165,8 +166,9 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
     }
     /* A block's letters stay in the first-level cache; blocks are of like length. */
     const ptrdiff_t steps = signature_ceil_divide(problem->longest, plan->pieces);
-    ptrdiff_t most = 16384 / (problem->channels * vector_bytes);
-    most = problem->stream ? 1 : most < 8 ? 8 : most > 32 ? 32 : most;
+    const ptrdiff_t step_bytes = problem->channels * vector_bytes;
+    ptrdiff_t most = 16384 / step_bytes;
+    most = problem->stream || step_bytes > large / 64 ? 1 : most < 8 ? 8 : most > 32 ? 32 : most;
     plan->block = steps ? signature_ceil_divide(steps, signature_ceil_divide(steps, most)) : 1;
     plan->capacity = plan->block | 1;
 }

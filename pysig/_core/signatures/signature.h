@@ -2,6 +2,7 @@
  *
  * Layers, from the inside out:
  *     signature_tree.h, signature_tree_backward.h   the mathematics, on vectors of lanes
+ *     signature_root.h           the levels below the tree, when lanes are words
  *     signature_lanes.h          between the lanes and the arrays of the caller
  *     signature_tasks.h          one task: a group of lanes through all of its steps
  *     signature.h (this file)    what all compilations share: the problem, the plan, the choice

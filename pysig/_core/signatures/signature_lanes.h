@@ -1,9 +1,8 @@
 /* Between the lanes of the tree and the caller's arrays, where every lane is a row of its own or,
  * when the lanes are words, a part of each level of one row.
  *
- * An element of the group of permutations acts here: the tree puts the letters of a word in the
- * order of time.  For the inverse, time runs backwards through the letters of the caller's words,
- * so that words are reversed on the way in and out.
+ * The tree has the letters of a word in the order in which the steps come.  For the inverse that is
+ * the opposite of the caller's order, and words are reversed on the way in and out.
  */
 
 /* The steps of one lane: the point before the first step, the points after each step. */

@@ -48,9 +48,9 @@ ABI3 = switch("PYSIG_ABI3", True) and not FREE_THREADED
 # Errors and traps of the floating-point unit are never asked for. -ffast-math must stay out: at
 # link time it makes the whole process flush subnormal numbers to zero.
 COMPILE = ["-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
-# GCC otherwise makes calls of memcpy from loops over small arrays, which keeps them out of registers.
-COMPILE += ["-fno-tree-loop-distribute-patterns"]
 COMPILE += ["-O1", "-g"] if DEBUG or SANITIZE else ["-O3", "-g0"]
+# GCC otherwise makes memcpy of loops over small arrays, which keeps the arrays out of registers.
+COMPILE_IF_KNOWN = ["-fno-tree-loop-distribute-patterns"]
 LINK = []
 if SANITIZE:
     COMPILE += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
@@ -91,14 +91,20 @@ def openmp_candidates():
     return candidates
 
 
-def builds_openmp(compiler, compile_flags, link_flags):
-    """Whether the C compiler builds a small OpenMP program with these flags."""
+def builds(program, compiler, compile_flags, link_flags):
+    """Whether the C compiler builds a small program with these flags."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.c")
-        source.write_text(OPENMP_PROGRAM)
+        source.write_text(program)
         command = [*compiler.compiler_so, *compile_flags, str(source), *link_flags]
         command += ["-o", str(Path(folder, "probe"))]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def known_flags(compiler):
+    """Those of COMPILE_IF_KNOWN that the compiler understands."""
+    program = "int main(void) { return 0; }"
+    return [flag for flag in COMPILE_IF_KNOWN if builds(program, compiler, ["-Werror", flag], [])]
 
 
 def openmp_flags(compiler):
@@ -107,7 +113,7 @@ def openmp_flags(compiler):
         print("pysig: building without OpenMP, as PYSIG_OPENMP=0 asks")
         return [], []
     for compile_flags, link_flags in openmp_candidates():
-        if builds_openmp(compiler, compile_flags, link_flags):
+        if builds(OPENMP_PROGRAM, compiler, compile_flags, link_flags):
             print(f"pysig: building with OpenMP ({' '.join(compile_flags)})")
             return compile_flags, link_flags
     message = "the C compiler cannot build OpenMP programs"
@@ -124,6 +130,7 @@ class BuildExtensions(build_ext):
         if self.compiler.compiler_type != "unix":
             raise SystemExit("pysig: building needs GCC or Clang")
         compile_flags, link_flags = openmp_flags(self.compiler)
+        compile_flags = known_flags(self.compiler) + compile_flags
         flags = f"{sys.version} {COMPILE} {LINK} {DIRECTIVES} {ABI3} {compile_flags} {link_flags}"
         # The time stamps of the files do not tell that another kind of build is asked for.
         stamp = Path(self.build_temp, "flags.txt")

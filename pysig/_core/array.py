@@ -46,6 +46,8 @@ def real_array(value, name, dtype=None):
     """
     Return `value` as a float32 or float64 array in C order; integers and bools become float64.
 
+    It is aligned and of the machine's byte order, too: what compiled code takes.
+
     With `dtype`, floating-point values must have that type already, and integers (and nested
     lists of any numbers) are converted to it.
     """
@@ -58,7 +60,10 @@ def real_array(value, name, dtype=None):
         if given is not None and given.kind == "f":
             raise TypeError(f"{name} must be {dtype}, as the other arrays are, not {given}")
         array = array.astype(dtype)
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned:
+        return array
+    return np.require(array, requirements=["C", "A"])
 
 
 def converted_array(value, name, dtype):

@@ -213,12 +213,12 @@ def _unpack_parquet(file: Path, scratch: Path, columns: str | None) -> tuple[np.
     """Write the chosen columns as raw floats and return their type with their number."""
     try:
         import pyarrow as arrow
-        import pyarrow.parquet
+        from pyarrow import parquet
     except ImportError:
         raise ImportError(f"reading {file} needs pyarrow: pip install 'pysig[parquet]'") from None
     try:
         with (
-            arrow.parquet.ParquetFile(file) as table,
+            parquet.ParquetFile(file) as table,
             open(scratch, "wb") as target,
             Progress(f"reading {file.name}", "rows", table.metadata.num_rows) as report,
         ):

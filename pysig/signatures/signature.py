@@ -286,11 +286,11 @@ def signature_backward(residuals, grad):
     path_gradient = np.empty(path.shape, path.dtype)
     if path.size:
         kernel.backward(grad, path_gradient, basepoint, initial, *arguments)
-    return SignatureGradients(
-        path_gradient,
-        None if basepoint is None else sum_to_shape(basepoint, residuals.basepoint.shape),
-        None if initial is None else initial_gradient(initial, residuals),
-    )
+    if isinstance(residuals.basepoint, np.ndarray):
+        basepoint = sum_to_shape(basepoint, residuals.basepoint.shape)
+    if initial is not None:
+        initial = initial_gradient(initial, residuals)
+    return SignatureGradients(path_gradient, basepoint, initial)
 
 
 def initial_gradient(gradient, residuals):

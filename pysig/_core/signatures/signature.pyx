@@ -109,7 +109,7 @@ cdef int set_problem(
     int flags,
 ) except -1:
     """Fills in all but the gradients. signature: rows of words; flags: of its buffer."""
-    cdef Py_ssize_t words, length
+    cdef Py_ssize_t words
     cdef bint scalar_term
     problem.batch, problem.length, problem.channels, problem.depth, problem.longest = sizes
     problem.stream, problem.inverse, scalar_term = options
@@ -181,7 +181,8 @@ def forward(signature, path, basepoint, initial, steps, order, sizes, options):
     with nogil:
         run(SIGNATURE_FORWARD, &problem, &plan, is_double, plan.tasks, threads, memory.data, bytes)
         if plan.pieces > 1:
-            run(SIGNATURE_JOIN, &problem, &plan, is_double, problem.batch, threads, memory.data, bytes)
+            run(SIGNATURE_JOIN, &problem, &plan, is_double, problem.batch, threads, memory.data,
+                bytes)
 
 
 def backward(grad, path_gradient, basepoint_gradient, initial_gradient, path, basepoint, initial,
@@ -212,7 +213,8 @@ def backward(grad, path_gradient, basepoint_gradient, initial_gradient, path, ba
         between = prepare_splits(&problem, &plan, path.itemsize)
     with nogil:
         run(SIGNATURE_BACKWARD, &problem, &plan, is_double, plan.tasks, threads, memory.data, bytes)
-        run(SIGNATURE_POINTS, &problem, &plan, is_double, problem.batch, threads, memory.data, bytes)
+        run(SIGNATURE_POINTS, &problem, &plan, is_double, problem.batch, threads, memory.data,
+            bytes)
 
 
 cdef prepare_pieces(

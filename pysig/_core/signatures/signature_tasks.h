@@ -678,10 +678,10 @@ static void NAME(point_task)(const signature_problem *problem, const signature_p
         }
     }
     if (shift)
-        for (ptrdiff_t c = 0; c < channels; c++) points[c] = steps ? -row[c] : 0;
+        for (ptrdiff_t c = 0; c < channels; c++) points[c] = steps ? 0 - row[c] : 0;
     else if (problem->basepoint_gradient)
         for (ptrdiff_t c = 0; c < channels; c++)
-            ((REAL *)problem->basepoint_gradient)[path * channels + c] = steps ? -row[c] : 0;
+            ((REAL *)problem->basepoint_gradient)[path * channels + c] = steps ? 0 - row[c] : 0;
     ptrdiff_t i = 0; /* forwards, so that a row is read before it is changed */
     for (; i + LANES + channels <= count; i += LANES)
         NAME(store)(row + i, NAME(load)(row + i) - NAME(load)(row + i + channels));

@@ -6,8 +6,8 @@
  *     REGISTERS     how many vector registers there are
  *     NAME(stem)    stem with a suffix that is unique to this compilation
  * and SIMD_TEMPLATE names that header. Including simd_compile.h compiles it for float and double,
- * for each instruction set that this compiler can produce; simd_level() says at run time which
- * of them the processor has. Only GCC's and Clang's vector extensions are used, no intrinsics.
+ * for each instruction set that this compiler can produce; simd_detected_level() says at run
+ * time which of them the processor has. Only GCC's and Clang's vector extensions are used, no intrinsics.
  */
 #ifndef PYSIG_SIMD_H
 #define PYSIG_SIMD_H

@@ -278,13 +278,14 @@ def signature_backward(residuals, grad):
     arguments = kernel_arguments(residuals)
     batch_shape, channels = path.shape[:-2], path.shape[-1]
     words = count_words(channels, residuals.depth)
+    allocate = np.empty if grad.size else np.zeros  # the kernel writes all there is
     basepoint = initial = None
     if isinstance(residuals.basepoint, np.ndarray):
-        basepoint = np.empty((*batch_shape, channels), path.dtype)
+        basepoint = allocate((*batch_shape, channels), path.dtype)
     if residuals.initial is not None:
-        initial = np.empty((*batch_shape, words), path.dtype)
-    path_gradient = np.empty(path.shape, path.dtype)
-    if path.size:
+        initial = allocate((*batch_shape, words), path.dtype)
+    path_gradient = allocate(path.shape, path.dtype)
+    if grad.size:
         kernel.backward(grad, path_gradient, basepoint, initial, *arguments)
     if isinstance(residuals.basepoint, np.ndarray):
         basepoint = sum_to_shape(basepoint, residuals.basepoint.shape)

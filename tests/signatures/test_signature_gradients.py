@@ -441,3 +441,10 @@ def test_backward_is_linear_in_the_gradient(rng):
     assert np.array_equal(pysig.signature_backward(residuals, -4 * grad).path, -4 * once)
     zero = pysig.signature_backward(residuals, 0 * grad).path
     assert np.array_equal(zero, np.zeros_like(path))
+
+
+def test_no_rows_of_a_signature_too_large_for_memory():
+    value, residuals = pysig.signature_forward(np.ones((1, 1, 1000)), 6, stream=True)
+    assert value.shape == (1, 0, sum(1000**k for k in range(1, 7)))
+    gradient = pysig.signature_backward(residuals, value).path
+    np.testing.assert_array_equal(gradient, np.zeros((1, 1, 1000)))

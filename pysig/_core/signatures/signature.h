@@ -45,8 +45,7 @@ typedef struct {
 /* How a problem is cut into tasks; it depends on the sizes only, never on the number of threads,
  * and so does the result. */
 typedef struct {
-    int level; /* instruction set */
-    ptrdiff_t lanes;
+    int level;          /* instruction set */
     ptrdiff_t prefix;   /* lanes are words of this length; 0: lanes are (pieces of) paths */
     ptrdiff_t pieces;   /* of one path, along time */
     ptrdiff_t splits;   /* of one path's lanes of words, over tasks */
@@ -72,8 +71,7 @@ static ptrdiff_t signature_power(ptrdiff_t channels, ptrdiff_t exponent) {
     return power;
 }
 
-/* Multiply-adds of one step by Horner's rule above words of length `first`, for levels from
- * above `prefix` to `last`. */
+/* Multiply-adds of one step by Horner's rule, for the words longer than `prefix`, to `last`. */
 static double signature_step_cost(const signature_problem *problem, ptrdiff_t prefix,
                                   ptrdiff_t last) {
     double cost = 0, words = 1;
@@ -107,16 +105,18 @@ static ptrdiff_t signature_ceil_divide(ptrdiff_t a, ptrdiff_t b) {
 }
 
 /* Into how many pieces along time each path is cut, where there are few paths, so that there are
- * lanes and tasks enough; the products that join the pieces may cost a sixteenth of the work. */
+ * lanes and tasks enough.  The products that join the pieces may cost a sixteenth of the work, and
+ * the pieces' signatures may have 2^20 numbers. */
 static ptrdiff_t signature_choose_pieces(const signature_problem *problem, ptrdiff_t lanes) {
     const double step = signature_step_cost(problem, 0, problem->depth);
+    const ptrdiff_t room = (1 << 20) / signature_words(problem->channels, 1, problem->depth);
     if (problem->stream || problem->depth == 1 || problem->batch == 0) return 1;
     if (problem->batch >= 4 * lanes) return 1;
     for (ptrdiff_t groups = 16; groups >= 1; groups /= 2) {
         ptrdiff_t pieces = signature_ceil_divide(groups * lanes, problem->batch);
         double joins = 2.0 * (double)(pieces - 1) * signature_join_cost(problem);
         if (pieces > 1 && joins * 16 <= step * (double)problem->longest &&
-            pieces * 4 <= problem->longest)
+            pieces * 4 <= problem->longest && pieces * problem->batch <= room)
             return pieces;
     }
     return 1;
@@ -136,7 +136,6 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
     const ptrdiff_t large = (ptrdiff_t)1 << 23;
     memset(plan, 0, sizeof *plan);
     plan->level = level;
-    plan->lanes = lanes;
     plan->pieces = signature_choose_pieces(problem, lanes);
     plan->splits = 1;
 

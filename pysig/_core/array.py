@@ -22,14 +22,23 @@ def namespace(**arrays):
     """
     Return the array library, numpy or cupy, that the arguments belong to.
 
-    Anything that is not a CuPy array counts as NumPy's; None is left out.
+    Anything that is not a CuPy array counts as NumPy's; None and bools are left out.
 
     Raises
     ------
     TypeError
         If arrays of both are given.
+    ValueError
+        If CuPy arrays are on different devices.
     """
-    on_gpu = {name: is_cupy(value) for name, value in arrays.items() if value is not None}
+    if "cupy" not in sys.modules:
+        return np
+    arrays = {
+        name: value
+        for name, value in arrays.items()
+        if value is not None and not isinstance(value, bool)
+    }
+    on_gpu = {name: is_cupy(value) for name, value in arrays.items()}
     if not any(on_gpu.values()):
         return np
     if not all(on_gpu.values()):
@@ -39,7 +48,16 @@ def namespace(**arrays):
             f"all arrays must be of one library: {there} is CuPy's, but not {here}; "
             "move them with cupy.asarray or cupy.asnumpy"
         )
+    devices = {name: value.device.id for name, value in arrays.items()}
+    if len(set(devices.values())) > 1:
+        places = ", ".join(f"{name} is on device {device}" for name, device in devices.items())
+        raise ValueError(f"all arrays must be on one device, but {places}")
     return sys.modules["cupy"]
+
+
+def namespace_of(array):
+    """Return the library, numpy or cupy, of a checked array."""
+    return np if isinstance(array, np.ndarray) else sys.modules["cupy"]
 
 
 def real_array(value, name, dtype=None):
@@ -54,6 +72,8 @@ def real_array(value, name, dtype=None):
     given = getattr(value, "dtype", None)
     if type(value) is np.ndarray and (given is FLOAT64 or given is FLOAT32):
         array = value
+    elif is_cupy(value):
+        return real_cupy_array(value, name, dtype)
     else:
         array = converted_array(value, name, None if given is not None else dtype)
     if dtype is not None and array.dtype != dtype:
@@ -64,6 +84,18 @@ def real_array(value, name, dtype=None):
     if flags.c_contiguous and flags.aligned:
         return array
     return np.require(array, requirements=["C", "A"])
+
+
+def real_cupy_array(value, name, dtype):
+    """Do for a CuPy array what `real_array` does."""
+    if value.dtype.kind in "biu":
+        dtype = dtype or FLOAT64
+    elif value.dtype not in (FLOAT32, FLOAT64):
+        raise TypeError(f"{name} must be float32, float64 or integers, not {value.dtype}")
+    elif dtype is not None and value.dtype != dtype:
+        raise TypeError(f"{name} must be {dtype}, as the other arrays are, not {value.dtype}")
+    with value.device:
+        return sys.modules["cupy"].ascontiguousarray(value, dtype)
 
 
 def converted_array(value, name, dtype):
@@ -105,16 +137,23 @@ def boolean(value, name):
     raise TypeError(f"{name} must be True or False, not {value!r}")
 
 
-def broadcast(array, shape, name, allowed):
-    """Return `array` broadcast to `shape` in C order; `allowed` describes that shape."""
-    if array.shape == shape:
-        return array
-    try:
-        return np.ascontiguousarray(np.broadcast_to(array, shape))
-    except ValueError:
+def check_broadcast(array, shape, name, allowed):
+    """Raise ValueError unless `array` broadcasts to `shape`, which `allowed` describes."""
+    fits = array.ndim <= len(shape) and all(
+        size in (1, wanted) for size, wanted in zip(array.shape[::-1], shape[::-1], strict=False)
+    )
+    if not fits:
         raise ValueError(
             f"{name} must have a shape that broadcasts to {allowed} = {shape}, not {array.shape}"
-        ) from None
+        )
+
+
+def broadcast(array, shape):
+    """Return `array` broadcast to `shape` in C order."""
+    if array.shape == shape:
+        return array
+    xp = namespace_of(array)
+    return xp.ascontiguousarray(xp.broadcast_to(array, shape))
 
 
 def sum_to_shape(array, shape):
@@ -125,9 +164,9 @@ def sum_to_shape(array, shape):
     return array.sum(axis=repeated, keepdims=True) if repeated else array
 
 
-def empty(shape, dtype, name):
+def empty(xp, shape, dtype, name):
     """Return a new array, or raise ValueError if none can have this shape."""
     try:
-        return np.empty(shape, dtype)
+        return xp.empty(shape, dtype)
     except ValueError as error:
         raise ValueError(f"{name} would have the shape {shape}: {error}") from None

@@ -24,13 +24,15 @@ import numpy as np
 from pysig._core.array import (
     boolean,
     broadcast,
+    check_broadcast,
     empty,
     integer,
+    is_cupy,
     namespace,
     real_array,
     sum_to_shape,
 )
-from pysig._core.signatures import signature as kernel
+from pysig._core.signatures import signature as cpu_kernel
 
 __all__ = [
     "SignatureGradients",
@@ -168,7 +170,7 @@ def signature(
         than any memory.
     TypeError
         If an argument has the wrong type; `basepoint` and `initial` must have the floating-point
-        type of `path`. CuPy arrays are refused: there are no CUDA kernels yet.
+        type of `path`. If NumPy and CuPy arrays are mixed.
 
     See Also
     --------
@@ -271,53 +273,55 @@ def signature_backward(residuals, grad):
     if not isinstance(residuals, SignatureResiduals):
         raise TypeError(f"residuals must be SignatureResiduals, not {type(residuals).__name__}")
     path = residuals.path
-    grad = real_array(refuse_cupy(grad=grad), "grad", path.dtype)
+    namespace(path=path, grad=grad)
+    grad = real_array(grad, "grad", path.dtype)
     shape = result_shape(residuals)
     if grad.shape != shape:
         raise ValueError(f"grad must have the shape of the signature, {shape}, not {grad.shape}")
-    arguments = kernel_arguments(residuals)
-    batch_shape, channels = path.shape[:-2], path.shape[-1]
+    if isinstance(path, np.ndarray):
+        return evaluate_gradients(np, cpu_kernel, residuals, grad)
+    with path.device:
+        return evaluate_gradients(*cuda_kernel(), residuals, grad)
+
+
+def evaluate_gradients(xp, kernel, residuals, grad):
+    """Return the gradients; `grad` has been checked."""
+    path, basepoint, initial = residuals[:3]
+    *batch_shape, _, channels = path.shape
     words = count_words(channels, residuals.depth)
-    allocate = np.empty if grad.size else np.zeros  # the kernel writes all there is
-    basepoint = initial = None
-    if isinstance(residuals.basepoint, np.ndarray):
-        basepoint = allocate((*batch_shape, channels), path.dtype)
-    if residuals.initial is not None:
-        initial = allocate((*batch_shape, words), path.dtype)
+    allocate = xp.empty if grad.size else xp.zeros  # the kernel writes all there is
     path_gradient = allocate(path.shape, path.dtype)
-    if grad.size:
-        kernel.backward(grad, path_gradient, basepoint, initial, *arguments)
-    if isinstance(residuals.basepoint, np.ndarray):
-        basepoint = sum_to_shape(basepoint, residuals.basepoint.shape)
+    basepoint_gradient = initial_gradient = None
+    if basepoint is not None and basepoint is not True:
+        basepoint_gradient = allocate((*batch_shape, channels), path.dtype)
     if initial is not None:
-        initial = initial_gradient(initial, residuals)
-    return SignatureGradients(path_gradient, basepoint, initial)
+        initial_gradient = allocate((*batch_shape, words), path.dtype)
+    if grad.size:
+        kernel.backward(
+            grad, path_gradient, basepoint_gradient, initial_gradient, *kernel_arguments(xp, residuals)
+        )
+    if basepoint_gradient is not None:
+        basepoint_gradient = sum_to_shape(basepoint_gradient, basepoint.shape)
+    if initial_gradient is not None:
+        if residuals.scalar_term:
+            zeros = xp.zeros_like(initial_gradient[..., :1])
+            initial_gradient = xp.concatenate((zeros, initial_gradient), axis=-1)
+        initial_gradient = sum_to_shape(initial_gradient, initial.shape)
+    return SignatureGradients(path_gradient, basepoint_gradient, initial_gradient)
 
 
-def initial_gradient(gradient, residuals):
-    """Return the gradient of `initial` in the shape in which it was given."""
-    if residuals.scalar_term:
-        gradient = np.concatenate((np.zeros_like(gradient[..., :1]), gradient), axis=-1)
-    return sum_to_shape(gradient, residuals.initial.shape)
+def cuda_kernel():
+    """Return cupy, and the module that stands in for the compiled one where arrays are CuPy's."""
+    import cupy
 
+    from pysig._core.signatures import signature_cuda
 
-def refuse_cupy(**arrays):
-    """Return the first argument, or raise TypeError if arrays are not NumPy's."""
-    if namespace(**arrays) is not np:
-        names = ", ".join(name for name, value in arrays.items() if value is not None)
-        raise TypeError(f"{names}: CuPy arrays have no kernels here yet; use cupy.asnumpy")
-    return next(iter(arrays.values()))
+    return cupy, signature_cuda
 
 
 def check(path, depth, stream, basepoint, initial, inverse, scalar_term, lengths):
     """Check all arguments, and return them with arrays converted."""
-    if "cupy" in sys.modules:
-        refuse_cupy(
-            path=path,
-            basepoint=None if isinstance(basepoint, bool) else basepoint,
-            initial=initial,
-            lengths=lengths,
-        )
+    namespace(path=path, basepoint=basepoint, initial=initial)
     path = real_array(path, "path")
     if path.ndim < 2 or path.shape[-2] == 0 or path.shape[-1] == 0:
         raise ValueError(
@@ -331,10 +335,10 @@ def check(path, depth, stream, basepoint, initial, inverse, scalar_term, lengths
         basepoint = None
     elif basepoint is not None and basepoint is not True:
         basepoint = real_array(basepoint, "basepoint", path.dtype)
-        check_broadcast(basepoint, path, path.shape[-1], "basepoint", "(..., channels)")
+        check_words(basepoint, path, path.shape[-1], "basepoint", "(..., channels)")
     if initial is not None:
         initial = real_array(initial, "initial", path.dtype)
-        check_broadcast(initial, path, channels, "initial", "(..., signature_channels)")
+        check_words(initial, path, channels, "initial", "(..., signature_channels)")
     if lengths is not None:
         lengths = check_lengths(lengths, path)
     return SignatureResiduals(
@@ -349,19 +353,24 @@ def check(path, depth, stream, basepoint, initial, inverse, scalar_term, lengths
     )
 
 
-def check_broadcast(array, path, last, name, allowed):
+def check_words(array, path, last, name, allowed):
     """Raise ValueError unless `array` broadcasts to path's leading axes and one of `last`."""
     shape = (*path.shape[:-2], last)
-    if array.ndim == 0 or array.shape[-1] != last or array.ndim > len(shape):
+    if array.ndim == 0 or array.shape[-1] != last:
         raise ValueError(
             f"{name} must have the shape {allowed} with the last axis {last}, "
             f"and broadcast to {shape}, not {array.shape}"
         )
-    broadcast(array, shape, name, allowed)
+    check_broadcast(array, shape, name, allowed)
 
 
 def check_lengths(lengths, path):
-    """Return `lengths` as an array of intp, each checked."""
+    """Return `lengths` as a NumPy array of intp, each checked."""
+    if is_cupy(lengths):
+        raise TypeError(
+            "lengths must be on the host, as a list or a NumPy array, for they are checked there; "
+            "use cupy.asnumpy"
+        )
     lengths = np.asarray(lengths)
     if lengths.size and lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers, not {lengths.dtype}")
@@ -372,7 +381,7 @@ def check_lengths(lengths, path):
             f"{lengths.min()} to {lengths.max()}"
         )
     lengths = lengths.astype(np.intp)
-    broadcast(lengths, path.shape[:-2], "lengths", "(...), the leading axes of path")
+    check_broadcast(lengths, path.shape[:-2], "lengths", "(...), the leading axes of path")
     return lengths
 
 
@@ -385,21 +394,21 @@ def result_shape(residuals):
     return (*batch_shape, words)
 
 
-def kernel_arguments(residuals):
-    """Return what the compiled functions take: contiguous arrays and numbers."""
+def kernel_arguments(xp, residuals):
+    """Return what the kernels take: contiguous arrays and numbers."""
     path, basepoint, initial, lengths = residuals[:4]
     *batch_shape, length, channels = path.shape
     longest = length - (basepoint is None)
     steps = order = None
     if basepoint is True:
-        basepoint = np.zeros(channels, path.dtype)
+        basepoint = xp.zeros(channels, path.dtype)
     elif basepoint is not None and basepoint.ndim > 1:
-        basepoint = broadcast(basepoint, (*batch_shape, channels), "basepoint", "")
+        basepoint = broadcast(basepoint, (*batch_shape, channels))
     if initial is not None:
         if initial.ndim > 1:
-            initial = broadcast(initial, (*batch_shape, initial.shape[-1]), "initial", "")
+            initial = broadcast(initial, (*batch_shape, initial.shape[-1]))
         if residuals.scalar_term:
-            initial = np.ascontiguousarray(initial[..., 1:])
+            initial = xp.ascontiguousarray(initial[..., 1:])
     if lengths is not None:
         lengths = np.broadcast_to(lengths, batch_shape).ravel()
         steps = lengths - (basepoint is None)
@@ -413,9 +422,17 @@ def kernel_arguments(residuals):
 
 def evaluate(residuals):
     """Return the signature."""
-    result = empty(result_shape(residuals), residuals.path.dtype, "the signature")
+    if isinstance(residuals.path, np.ndarray):
+        return evaluate_signature(np, cpu_kernel, residuals)
+    with residuals.path.device:
+        return evaluate_signature(*cuda_kernel(), residuals)
+
+
+def evaluate_signature(xp, kernel, residuals):
+    """Return the signature, an array of the library xp."""
+    result = empty(xp, result_shape(residuals), residuals.path.dtype, "the signature")
     if residuals.scalar_term:
         result[..., 0] = 1
     if result.size:
-        kernel.forward(result, *kernel_arguments(residuals))
+        kernel.forward(result, *kernel_arguments(xp, residuals))
     return result

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import zlib
 from collections.abc import Iterator
+from typing import Any
 
+import arrays
+import cuda_on_cpu
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,7 +20,11 @@ settings.register_profile(
     "default",
     deadline=None,
     max_examples=150,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,  # what they set up is the same for every example
+    ],
 )
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
@@ -44,3 +53,41 @@ def keep_subnormal_numbers() -> Iterator[None]:
     yield
     tiny = np.full(3, np.finfo(np.float64).tiny)
     assert np.all(tiny / 2 > 0), "the test has switched subnormal numbers off"
+
+
+# ------------------------------------------------------------------------------- array libraries
+
+# On a GPU threads run in the GPU's own order. Elsewhere the double has several; tests that are about
+# the kernels run in each of them, all others in one, which goes round with their names.
+ORDERS = [pytest.param("gpu", marks=pytest.mark.gpu)] if False else cuda_on_cpu.ORDERS
+
+
+@contextlib.contextmanager
+def cupy_in_order(order: str) -> Iterator[Any]:
+    """Give CuPy, or the double with an order in which the threads of a kernel run."""
+    reason = cuda_on_cpu.unavailable()
+    if reason:
+        pytest.skip(reason)
+    cupy = cuda_on_cpu.activate()
+    with contextlib.nullcontext() if order == "gpu" else cuda_on_cpu.launch_order(order, seed=7):
+        yield cupy
+
+
+@pytest.fixture(params=ORDERS)
+def cupy(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Give CuPy, in every order."""
+    with cupy_in_order(request.param) as cupy:
+        yield cupy
+
+
+@pytest.fixture(params=["numpy", ORDERS[0] if len(ORDERS) == 1 else "cupy"])
+def xp(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Give numpy and cupy in turn, which the functions of tests/arrays.py use meanwhile."""
+    if request.param == "numpy":
+        yield np
+        return
+    order = request.param
+    if order == "cupy":
+        order = ORDERS[zlib.crc32(request.node.nodeid.encode()) % len(ORDERS)]
+    with cupy_in_order(order) as cupy, arrays.use(cupy):
+        yield cupy

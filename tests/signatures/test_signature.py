@@ -14,7 +14,9 @@ from reference import signature_reference as reference
 from reference.accuracy import assert_accurate, roundings, wide
 from reference.signature_cases import COMBINATIONS, FEW_COMBINATIONS, PLAIN, Case
 
-import pysig
+import arrays as pysig
+
+pytestmark = pytest.mark.usefixtures("xp")
 
 DTYPES = (np.float32, np.float64)
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from reference.accuracy import wide
 
-import pysig
+import arrays as pysig
+
+pytestmark = pytest.mark.usefixtures("xp")
 
 PEERS = np.load(Path(__file__).with_name("peers.npz"), allow_pickle=False)
 SIZES = [tuple(map(int, size)) for size in PEERS["sizes"]]

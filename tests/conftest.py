@@ -12,6 +12,7 @@ import arrays
 import cuda_on_cpu
 import numpy as np
 import pytest
+from cuda_on_cpu.activation import count_gpus, find_cupy
 from hypothesis import HealthCheck, settings
 
 import pysig
@@ -57,9 +58,19 @@ def keep_subnormal_numbers() -> Iterator[None]:
 
 # ------------------------------------------------------------------------------- array libraries
 
-# On a GPU threads run in the GPU's own order. Elsewhere the double has several; tests that are about
-# the kernels run in each of them, all others in one, which goes round with their names.
-ORDERS = [pytest.param("gpu", marks=pytest.mark.gpu)] if False else cuda_on_cpu.ORDERS
+
+def has_gpu() -> bool:
+    """Whether there is a GPU for the tests; with PYSIG_CUPY=double, none is used."""
+    return os.environ.get("PYSIG_CUPY") != "double" and count_gpus() > 0 and find_cupy()
+
+
+# On a GPU threads run in the GPU's own order. The double has several: tests that are about kernels
+# run in each of them, all others in one, which goes round with their names.
+ORDERS = (
+    [pytest.param("gpu", marks=pytest.mark.gpu)]
+    if has_gpu()
+    else [pytest.param(order, marks=pytest.mark.cuda_on_cpu) for order in cuda_on_cpu.ORDERS]
+)
 
 
 @contextlib.contextmanager
@@ -80,14 +91,13 @@ def cupy(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield cupy
 
 
-@pytest.fixture(params=["numpy", ORDERS[0] if len(ORDERS) == 1 else "cupy"])
+@pytest.fixture(params=["numpy", pytest.param("cupy", marks=ORDERS[0].marks)])
 def xp(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Give numpy and cupy in turn, which the functions of tests/arrays.py use meanwhile."""
     if request.param == "numpy":
         yield np
         return
-    order = request.param
-    if order == "cupy":
-        order = ORDERS[zlib.crc32(request.node.nodeid.encode()) % len(ORDERS)]
+    number = zlib.crc32(request.node.nodeid.encode())
+    order = ORDERS[number % len(ORDERS)].values[0]
     with cupy_in_order(order) as cupy, arrays.use(cupy):
         yield cupy

@@ -57,9 +57,7 @@ def kernels(stem, *names):
     """
     import cupy
 
-    module = cupy.RawModule(
-        code=module_source(stem), options=OPTIONS, name_expressions=names
-    )
+    module = cupy.RawModule(code=module_source(stem), options=OPTIONS, name_expressions=names)
     return [functools.partial(launch, module, name) for name in names]
 
 

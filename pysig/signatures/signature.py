@@ -298,7 +298,11 @@ def evaluate_gradients(xp, kernel, residuals, grad):
         initial_gradient = allocate((*batch_shape, words), path.dtype)
     if grad.size:
         kernel.backward(
-            grad, path_gradient, basepoint_gradient, initial_gradient, *kernel_arguments(xp, residuals)
+            grad,
+            path_gradient,
+            basepoint_gradient,
+            initial_gradient,
+            *kernel_arguments(xp, residuals),
         )
     if basepoint_gradient is not None:
         basepoint_gradient = sum_to_shape(basepoint_gradient, basepoint.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import arrays as pysig
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,8 +14,6 @@ from reference import signature_cases as cases
 from reference import signature_reference as reference
 from reference.accuracy import assert_accurate, roundings, wide
 from reference.signature_cases import COMBINATIONS, FEW_COMBINATIONS, PLAIN, Case
-
-import arrays as pysig
 
 pytestmark = pytest.mark.usefixtures("xp")
 

@@ -86,7 +86,9 @@ def test_every_plan_agrees_with_numpy(cupy, rng, monkeypatch, plan):
                 compare(cupy, case, dtype, rng)
 
 
-@pytest.mark.parametrize(("channels", "depth"), [(40, 2), (7, 4), (2, 9), (1, 20), (70, 1), (13, 3)])
+@pytest.mark.parametrize(
+    ("channels", "depth"), [(40, 2), (7, 4), (2, 9), (1, 20), (70, 1), (13, 3)]
+)
 def test_sizes_of_tiles_and_groups(cupy, rng, channels, depth):
     case = cases.make_case(rng, (2,), 5, channels, depth, PLAIN)
     for dtype in DTYPES:

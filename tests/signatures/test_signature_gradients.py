@@ -6,6 +6,7 @@ import itertools
 import math
 from typing import Any
 
+import arrays as pysig
 import mpmath
 import numpy as np
 import pytest
@@ -15,8 +16,6 @@ from reference import signature_cases as cases
 from reference import signature_reference as reference
 from reference.accuracy import assert_accurate, roundings, wide
 from reference.signature_cases import COMBINATIONS, FEW_COMBINATIONS, PLAIN, Case
-
-import arrays as pysig
 
 pytestmark = pytest.mark.usefixtures("xp")
 

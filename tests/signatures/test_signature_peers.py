@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import arrays as pysig
 import numpy as np
 import pytest
 from reference.accuracy import wide
-
-import arrays as pysig
 
 pytestmark = pytest.mark.usefixtures("xp")
 

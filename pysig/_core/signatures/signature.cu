@@ -495,6 +495,100 @@ __global__ void signature_top_backward(real *top, real *contraction, real *lette
     if (grad && active) adjoint.write(words, top, channels);
 }
 
+// The same where a single tile has all letters: then a thread has all that follows a prefix, and
+// takes the words of DEPTH - 1 letters and the prefix itself along.
+// shorter: the adjoint of the words up to level DEPTH - 1 at least, with strides.
+// contraction: (task, step of the block, j from 0 to 2, words of DEPTH - 2): P_j of the prefixes.
+template <typename real, int DEPTH, int TILE>
+__global__ void
+signature_tile_backward(real *top, real *shorter, real *contraction, real *letter_gradient,
+                        const real *grad, const real *states, const real *increments,
+                        const integer *steps, integer paths, integer longest, integer channels,
+                        integer pieces, integer block, integer block_size, integer width,
+                        integer slots, integer top_path_stride, integer top_piece_stride,
+                        integer shorter_path_stride, integer shorter_piece_stride,
+                        integer path_stride, integer row_stride) {
+    typedef Words<real, DEPTH, TILE> TileWords;
+    constexpr int LETTERS = TileWords::LETTERS;
+    const integer prefixes = power(channels, LETTERS), groups = (prefixes + width - 1) / width;
+    const integer group = thread_index() / width, slot = group % groups;
+    const integer lane = thread_index() % width, task_index = group / groups;
+    if (task_index >= paths * pieces) return;
+    const bool active = slot * width + lane < prefixes;
+    const integer prefix = active ? slot * width + lane : 0;
+    const Task task = find_task(task_index, steps, longest, pieces, block, block_size);
+    const integer state_words = shorter_words(channels, DEPTH);
+
+    TileWords words;
+    words.find(prefix, 0, 0, channels);
+    const integer top_position = words.row_word * channels;
+    const integer prefix_position = shorter_words(channels, LETTERS) + prefix;
+    Top<real, TILE, TILE> adjoint;
+    real row_adjoint[TILE], prefix_adjoint = 0;
+    top += task.path * top_path_stride + task.piece * top_piece_stride + top_position;
+    shorter += task.path * shorter_path_stride + task.piece * shorter_piece_stride;
+    adjoint.read(words, active ? top : nullptr, channels);
+#pragma unroll
+    for (int r = 0; r < TILE; ++r)
+        row_adjoint[r] = active && r < words.rows ? shorter[words.row_position + r] : real(0);
+    if (LETTERS > 0) prefix_adjoint = shorter[prefix_position];
+    increments += task.path * longest * channels;
+    const integer row = task_index * block_size;
+    for (integer step = task.last - 1; step >= task.first; --step) {
+        const integer local = row + step - task.first;
+        if (grad && active) {
+            const real *later = grad + task.path * path_stride + step * row_stride;
+            adjoint.add(words, later + state_words + top_position, channels);
+#pragma unroll
+            for (int r = 0; r < TILE; ++r)
+                if (r < words.rows) row_adjoint[r] += later[words.row_position + r];
+            if (LETTERS > 0) prefix_adjoint += later[prefix_position];
+        }
+        words.read_rows(states + local * state_words);
+        words.read_increment(increments + step * channels);
+        real intermediate[TILE], once = 0, twice = 0, gradient[TILE];
+        words.row_intermediates(intermediate);
+        // Of the prefix, for words of DEPTH - 1 and of DEPTH letters.
+        const real before = words.prefix.intermediate(DEPTH - 1, LETTERS);
+        const real long_before = words.prefix.intermediate(DEPTH, LETTERS) * real(0.5);
+#pragma unroll
+        for (int c = 0; c < TILE; ++c) gradient[c] = 0;
+#pragma unroll
+        for (int r = 0; r < TILE; ++r) {
+            real sum = 0;
+#pragma unroll
+            for (int c = 0; c < TILE; ++c) {
+                sum += adjoint.value[r][c] * words.column_increment[c];
+                gradient[c] += intermediate[r] * adjoint.value[r][c];
+            }
+            gradient[r] += before * row_adjoint[r] + long_before * sum;
+            once += row_adjoint[r] * words.row_increment[r];
+            twice += sum * words.row_increment[r];
+            row_adjoint[r] += sum;
+        }
+        twice *= real(0.5);
+        if (LETTERS > 0 && active) {
+            real *contracted = contraction + local * 3 * prefixes + prefix;
+            contracted[0] = prefix_adjoint;
+            contracted[prefixes] = once;
+            contracted[2 * prefixes] = twice;
+        }
+        prefix_adjoint += once + twice;
+#pragma unroll
+        for (int c = 0; c < TILE; ++c) {
+            const real sum = group_sum(gradient[c], (int)width);
+            if (lane == 0 && c < words.columns)
+                letter_gradient[(local * slots + slot) * channels + c] = sum;
+        }
+    }
+    if (!active) return;
+    if (grad) adjoint.write(words, top, channels);
+#pragma unroll
+    for (int r = 0; r < TILE; ++r)
+        if (r < words.rows) shorter[words.row_position + r] = row_adjoint[r];
+    if (LETTERS > 0) shorter[prefix_position] = prefix_adjoint;
+}
+
 // Words of LEVEL letters, 1 <= LEVEL < DEPTH, for a block of steps, backwards.
 // adjoint: of the words up to level DEPTH - 1 at least, with strides like top's. grad, states, letter_gradient: as above; this
 // level's slots begin at first_slot.
@@ -570,7 +664,7 @@ __global__ void signature_level_backward(
 
 // The gradients of the increments of a block: the parts of all slots, and those of words of a single
 // letter, whose intermediates are 1. contraction: that of level 1, (task, step, depth, channels), or
-// null for depth 1.
+// null where the words of a single letter are among those of the tiles.
 template <typename real>
 __global__ void signature_increment_gradient(real *increment_gradient, const real *letter_gradient,
                                              const real *contraction, const integer *steps,

@@ -83,11 +83,21 @@ class Problem:
         A thread reads about two numbers for each row and column of a tile, and the last tile may
         be partly empty.
         """
-        return min(TILES, key=lambda side: (self.tiles(side) * side) ** 2 * (1 + 2 / side))
 
-    def tiles(self, side):
-        """Return how many tiles make up all letters."""
-        return -(-self.channels // side)
+        def cost(side):
+            return (tiles(self.channels, side) * side) ** 2 * (1 + 2 / side)
+
+        return min(TILES, key=cost)
+
+    @property
+    def tiles(self):
+        """How many tiles make up all letters."""
+        return tiles(self.channels, self.tile)
+
+    @property
+    def one_tile(self):
+        """Whether a tile has all continuations of a prefix, so that a thread has them, too."""
+        return self.tiles == 1 and self.depth > 1
 
     def words(self, depth):
         """Return how many words have at most `depth` letters."""
@@ -95,8 +105,7 @@ class Problem:
 
     def threads(self, depth):
         """Return how many threads compute the signature of a piece."""
-        tiles = self.tiles(self.tile)
-        return tiles if depth == 1 else self.channels ** (depth - 2) * tiles * tiles
+        return self.tiles if depth == 1 else self.channels ** (depth - 2) * self.tiles**2
 
     def strided_initial(self):
         """Return the initial states."""
@@ -121,6 +130,11 @@ class Problem:
             steps=0 if is_null(self.steps) else self.steps[paths],
             initial=self.initial[paths] if self.strided_initial().path_stride else self.initial,
         )
+
+
+def tiles(channels, side):
+    """Return how many tiles of a side make up all letters."""
+    return -(-channels // side)
 
 
 def is_null(array):
@@ -154,12 +168,18 @@ def forward_kernel(real, depth, tile):
 
 
 @functools.cache
-def backward_kernels(real, depth, tile):
-    """Return the kernels of the gradient: for words of `depth` letters, one letter less, ...."""
-    names = [f"signature_top_backward<{real}, {depth}, {tile}>"]
-    for level in range(depth - 1, 0, -1):
-        names.append(f"signature_level_backward<{real}, {depth}, {level}>")
+def backward_kernels(real, depth, tile, one_tile):
+    """Return the kernels of the gradient: for the longest words, then for each shorter length."""
+    longest = "tile" if one_tile else "top"
+    names = [f"signature_{longest}_backward<{real}, {depth}, {tile}>"]
+    for length in shorter_lengths(depth, one_tile):
+        names.append(f"signature_level_backward<{real}, {depth}, {length}>")
     return cuda.kernels(STEM, *names)
+
+
+def shorter_lengths(depth, one_tile):
+    """Return the lengths that are not done with the longest words, the largest first."""
+    return range(depth - 3 if one_tile else depth - 1, 0, -1)
 
 
 # ---------------------------------------------------------------------------------------- forward
@@ -255,7 +275,17 @@ def write_signatures(problem, signature, stream):
 
 
 def walk(
-    problem, depth, when, states, initial, *, row_stride=0, rows=1, every=1, block=0, block_size=None
+    problem,
+    depth,
+    when,
+    states,
+    initial,
+    *,
+    row_stride=0,
+    rows=1,
+    every=1,
+    block=0,
+    block_size=None,
 ):
     """Launch signature_forward, which explains the arguments."""
     forward_kernel(problem.real, depth, problem.tile)(
@@ -286,7 +316,7 @@ def walk(
 
 def contiguous(rows):
     """Return (paths, pieces, words) with its strides."""
-    return Strided(rows, rows.shape[1] * rows.shape[2], rows.shape[2])
+    return Strided(rows, *strides(rows))
 
 
 def signatures_of_pieces(problem, depth):
@@ -403,7 +433,9 @@ def backward(
     at_once = paths_at_once(problem)
     for first in range(0, problem.paths, at_once):
         part = slice(first, first + at_once)
-        shorter, longest = sweep_all(problem.part(part), rows[part], stream, increment_gradient[part])
+        shorter, longest = sweep_all(
+            problem.part(part), rows[part], stream, increment_gradient[part]
+        )
         if adjoint is not None:
             adjoint[part, : shorter.shape[1]] = shorter
             adjoint[part, shorter.shape[1] :] = longest
@@ -482,14 +514,17 @@ class Level(NamedTuple):
 def plan_levels(problem):
     """Return the levels, those of the longest words first, and the number of slots."""
     channels, depth = problem.channels, problem.depth
-    tiles = problem.tiles(problem.tile)
-    rows = tiles * channels ** (depth - 2) if depth > 1 else 1
-    levels = [make_level(rows, 0, tiles * channels ** (depth - 1))]
+    prefixes = channels ** max(depth - 2, 0)
+    if problem.one_tile:
+        levels = [make_level(prefixes, 0, 3 * prefixes if depth > 2 else 0)]
+    else:
+        rows = problem.tiles * prefixes if depth > 1 else 1
+        levels = [make_level(rows, 0, problem.tiles * channels ** (depth - 1))]
     slots = levels[0].groups
-    for length in range(depth - 1, 0, -1):
+    for length in shorter_lengths(depth, problem.one_tile):
         words = channels**length
         levels.append(make_level(words, slots, (depth - length + 1) * words))
-        if length < depth - 1:  # the letters after those of depth - 1 are done with the longest
+        if length < depth - 1:  # the last letters of the longest words have been done with them
             slots += levels[-1].groups
     return levels, slots
 
@@ -542,7 +577,7 @@ def sweep(problem, states, adjoint, grad, increment_gradient):
     memory = Memory(problem, size)
     for block in reversed(range(blocks)):
         write_states(problem, memory, starts[block], block)
-        sweep_longest(problem, memory, adjoint, grad, block)
+        sweep_longest(problem, memory, shorter, adjoint, grad, block)
         sweep_shorter(problem, memory, shorter, grad, block)
         write_increment_gradient(problem, memory, increment_gradient, block)
     return shorter
@@ -573,6 +608,7 @@ class Memory:
     def __init__(self, problem, size):
         self.size = size
         self.levels, self.slots = plan_levels(problem)
+        self.kernels = backward_kernels(problem.real, problem.depth, problem.tile, problem.one_tile)
         tasks, shorter = problem.tasks, problem.words(problem.depth - 1)
         self.states = problem.empty(tasks, size, shorter)
         self.letter_gradient = problem.empty(tasks, size, self.slots, problem.channels)
@@ -615,13 +651,17 @@ def rows_of(grad):
     return (0, 0, 0) if grad is None else (grad, grad.shape[1] * grad.shape[2], grad.shape[2])
 
 
-def sweep_longest(problem, memory, adjoint, grad, block):
-    """Launch signature_top_backward."""
-    level, words = memory.levels[0], adjoint.shape[2]
+def sweep_longest(problem, memory, shorter, adjoint, grad, block):
+    """Launch signature_tile_backward, or signature_top_backward where there are several tiles."""
+    level = memory.levels[0]
     rows, path_stride, row_stride = rows_of(grad)
-    backward_kernels(problem.real, problem.depth, problem.tile)[0](
-        problem.tasks * problem.tiles(problem.tile) * level.groups * level.width,
+    columns, shorter_arguments, shorter_strides = problem.tiles, (), ()
+    if problem.one_tile:
+        shorter_arguments, shorter_strides = (shorter,), strides(shorter)
+    memory.kernels[0](
+        problem.tasks * columns * level.groups * level.width,
         adjoint.ravel()[problem.words(problem.depth - 1) :],
+        *shorter_arguments,
         memory.contractions[0],
         memory.letter_gradient,
         rows,
@@ -629,21 +669,25 @@ def sweep_longest(problem, memory, adjoint, grad, block):
         *paths_and_block(problem, memory, block),
         level.width,
         memory.slots,
-        adjoint.shape[1] * words,
-        words,
+        *strides(adjoint),
+        *shorter_strides,
         path_stride,
         row_stride,
     )
 
 
-def sweep_shorter(problem, memory, adjoint, grad, block):
-    """Launch signature_level_backward for words of depth - 1 letters, then shorter ones."""
+def strides(rows):
+    """Return the strides of (paths, pieces, words) for paths and pieces."""
+    return rows.shape[1] * rows.shape[2], rows.shape[2]
+
+
+def sweep_shorter(problem, memory, shorter, grad, block):
+    """Launch signature_level_backward for each length of words, the longest first."""
     rows, path_stride, row_stride = rows_of(grad)
-    kernels = backward_kernels(problem.real, problem.depth, problem.tile)
     for i, level in enumerate(memory.levels[1:], start=1):
-        kernels[i](
+        memory.kernels[i](
             problem.tasks * level.groups * level.width,
-            adjoint,
+            shorter,
             memory.contractions[i],
             memory.letter_gradient,
             memory.contractions[i - 1],
@@ -653,9 +697,8 @@ def sweep_shorter(problem, memory, adjoint, grad, block):
             level.width,
             memory.slots,
             level.first_slot,
-            problem.tiles(problem.tile),
-            adjoint.shape[1] * adjoint.shape[2],
-            adjoint.shape[2],
+            problem.tiles,
+            *strides(shorter),
             path_stride,
             row_stride,
         )
@@ -667,7 +710,7 @@ def write_increment_gradient(problem, memory, increment_gradient, block):
         problem.tasks * memory.size * problem.channels,
         increment_gradient,
         memory.letter_gradient,
-        memory.contractions[-1] if problem.depth > 1 else 0,
+        memory.contractions[-1] if problem.depth > (2 if problem.one_tile else 1) else 0,
         problem.steps,
         problem.paths,
         problem.longest,

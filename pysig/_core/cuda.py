@@ -58,10 +58,10 @@ def kernels(stem, *names):
     import cupy
 
     module = cupy.RawModule(code=module_source(stem), options=OPTIONS, name_expressions=names)
-    return [functools.partial(launch, module, name) for name in names]
+    return [functools.partial(launch, module.get_function(name)) for name in names]
 
 
-def launch(module, name, threads, *arguments):
+def launch(kernel, threads, *arguments):
     """Launch a kernel with at least so many threads; with none, do nothing."""
     if threads:
-        module.get_function(name)((-(-threads // BLOCK),), (BLOCK,), arguments)
+        kernel((-(-threads // BLOCK),), (BLOCK,), arguments)

@@ -98,6 +98,6 @@ def xp(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield np
         return
     number = zlib.crc32(request.node.nodeid.encode())
-    order = ORDERS[number % len(ORDERS)].values[0]
+    order = str(ORDERS[number % len(ORDERS)].values[0])
     with cupy_in_order(order) as cupy, arrays.use(cupy):
         yield cupy

@@ -5,8 +5,11 @@ Which library the arrays belong to, which type they have, and errors that name t
 
 import operator
 import sys
+from typing import Any
 
 import numpy as np
+
+Array = Any  # numpy.ndarray or cupy.ndarray
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)

@@ -55,7 +55,7 @@ def kernels(stem, *names):
         Each is called with the number of threads, and the kernel's arguments: CuPy arrays, where
         0 is the null pointer, and Python integers for ``long long``.
     """
-    import cupy
+    import cupy  # pyright: ignore[reportMissingImports]
 
     module = cupy.RawModule(code=module_source(stem), options=OPTIONS, name_expressions=names)
     return [functools.partial(launch, module.get_function(name)) for name in names]

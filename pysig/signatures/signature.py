@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pysig._core.array import (
+    Array,
     boolean,
     broadcast,
     check_broadcast,
@@ -49,9 +50,9 @@ LARGEST_DEPTH = 64
 class SignatureResiduals(NamedTuple):
     """What `signature_backward` needs: the inputs and options of `signature_forward`."""
 
-    path: np.ndarray
-    basepoint: np.ndarray | bool | None
-    initial: np.ndarray | None
+    path: Array
+    basepoint: Array  # or True, or None
+    initial: Array  # or None
     lengths: np.ndarray | None
     depth: int
     stream: bool
@@ -62,9 +63,9 @@ class SignatureResiduals(NamedTuple):
 class SignatureGradients(NamedTuple):
     """The gradients of `signature`; None for an input that was not given as an array."""
 
-    path: np.ndarray
-    basepoint: np.ndarray | None
-    initial: np.ndarray | None
+    path: Array
+    basepoint: Array  # or None
+    initial: Array  # or None
 
 
 def signature_channels(channels, depth, scalar_term=False):
@@ -305,18 +306,18 @@ def evaluate_gradients(xp, kernel, residuals, grad):
             *kernel_arguments(xp, residuals),
         )
     if basepoint_gradient is not None:
-        basepoint_gradient = sum_to_shape(basepoint_gradient, basepoint.shape)
+        basepoint_gradient = sum_to_shape(basepoint_gradient, residuals.basepoint.shape)
     if initial_gradient is not None:
         if residuals.scalar_term:
             zeros = xp.zeros_like(initial_gradient[..., :1])
             initial_gradient = xp.concatenate((zeros, initial_gradient), axis=-1)
-        initial_gradient = sum_to_shape(initial_gradient, initial.shape)
+        initial_gradient = sum_to_shape(initial_gradient, residuals.initial.shape)
     return SignatureGradients(path_gradient, basepoint_gradient, initial_gradient)
 
 
 def cuda_kernel():
     """Return cupy, and the module that stands in for the compiled one where arrays are CuPy's."""
-    import cupy
+    import cupy  # pyright: ignore[reportMissingImports]
 
     from pysig._core.signatures import signature_cuda
 

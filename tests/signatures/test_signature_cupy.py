@@ -208,15 +208,20 @@ def test_empty_batches_and_single_points(cupy, shape):
             assert pysig.signature_backward(residuals, value).path.shape == shape
 
 
+def options(name: str, value: Any) -> dict[str, Any]:
+    """Return one option, by its name."""
+    return {name: value}
+
+
 def test_libraries_do_not_mix(cupy, rng):
     host = rng.standard_normal((2, 5, 3))
     path = cupy.asarray(host)
     words = pysig.signature_channels(3, 2)
     for name, size in (("basepoint", 3), ("initial", words)):
         with pytest.raises(TypeError, match=f"path is CuPy's, but not {name}"):
-            pysig.signature(path, 2, **{name: np.zeros(size)})
+            pysig.signature(path, 2, **options(name, np.zeros(size)))
         with pytest.raises(TypeError, match=f"{name} is CuPy's, but not path"):
-            pysig.signature(host, 2, **{name: cupy.zeros(size)})
+            pysig.signature(host, 2, **options(name, cupy.zeros(size)))
     value, residuals = pysig.signature_forward(path, 2)
     with pytest.raises(TypeError, match="path is CuPy's, but not grad"):
         pysig.signature_backward(residuals, cupy.asnumpy(value))

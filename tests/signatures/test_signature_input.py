@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import sys
 import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -361,28 +360,6 @@ def test_masked_arrays_are_refused():
     masked = np.ma.masked_greater(PATH, 5)
     with pytest.raises(TypeError, match=r"^path"):
         pysig.signature(masked, 2)
-
-
-def test_cupy_arrays_are_refused(monkeypatch):
-    """Arrays of a stand-in for CuPy; the real one needs a GPU to make any."""
-    cupy = types.ModuleType("cupy")
-    cupy.ndarray = NeverAnArray  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    _, residuals = pysig.signature_forward(PATH, 2)
-    calls: list[dict[str, Any]] = [
-        {"path": NeverAnArray()},
-        {"path": NeverAnArray(), "basepoint": NeverAnArray(), "initial": NeverAnArray()},
-        {"path": PATH, "basepoint": NeverAnArray()},
-        {"path": PATH, "initial": NeverAnArray()},
-        {"path": PATH, "lengths": NeverAnArray()},
-    ]
-    for arguments in calls:
-        names = "|".join(name for name in arguments if isinstance(arguments[name], NeverAnArray))
-        with pytest.raises(TypeError, match=names) as caught:
-            pysig.signature(**arguments, depth=2)
-        assert re.search("cupy", str(caught.value), re.IGNORECASE)
-    with pytest.raises(TypeError, match="grad"):
-        pysig.signature_backward(residuals, NeverAnArray())
 
 
 # --- residuals -----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import cupy
+import cupy  # pyright: ignore[reportMissingImports]
 
 from pysig._core import cuda
 

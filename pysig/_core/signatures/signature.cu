@@ -213,9 +213,9 @@ template <typename real, int ROWS, int TILE> struct Top {
 
 // basepoint: a point before each path, or null; basepoint_stride: from one path's to the next one's.
 template <typename real>
-__global__ void signature_increments(real *increments, const real *path, const real *basepoint,
-                                     integer basepoint_stride, integer paths, integer length,
-                                     integer channels) {
+__global__ void signature_increments(real *__restrict__ increments, const real *__restrict__ path,
+                                     const real *__restrict__ basepoint, integer basepoint_stride,
+                                     integer paths, integer length, integer channels) {
     const integer longest = length - !basepoint, index = thread_index();
     if (index >= paths * longest * channels) return;
     const integer channel = index % channels, step = index / channels % longest;
@@ -327,9 +327,9 @@ static __device__ int find_length(integer &position, integer channels) {
 // For each piece k of a path, result[k] = left[k - distance] (x) left[k] (k >= distance, else
 // left[k]); with reverse, result[k] = left[k] (x) left[k + distance] (where there is such a piece).
 template <typename real>
-__global__ void signature_product(real *result, const real *factors, integer paths, integer pieces,
-                                  integer words, integer channels, integer distance,
-                                  integer reverse) {
+__global__ void signature_product(real *__restrict__ result, const real *__restrict__ factors,
+                                  integer paths, integer pieces, integer words, integer channels,
+                                  integer distance, integer reverse) {
     const integer index = thread_index();
     if (index >= paths * pieces * words) return;
     const integer piece = index / words % pieces, word = index % words;
@@ -360,10 +360,11 @@ __global__ void signature_product(real *result, const real *factors, integer pat
 // pieces later, result[k][u] = adjoint[k][u] + sum over v of adjoint[k + distance][u v] S[k][v].
 // There is one adjoint more than there are pieces: the last is that of the end of the path.
 template <typename real>
-__global__ void signature_product_adjoint(real *result, const real *adjoint, const real *factors,
-                                          integer paths, integer pieces, integer words,
-                                          integer factor_words, integer channels, integer depth,
-                                          integer distance) {
+__global__ void signature_product_adjoint(real *__restrict__ result,
+                                          const real *__restrict__ adjoint,
+                                          const real *__restrict__ factors, integer paths,
+                                          integer pieces, integer words, integer factor_words,
+                                          integer channels, integer depth, integer distance) {
     const integer index = thread_index();
     if (index >= paths * (pieces + 1) * words) return;
     const integer word = index % words, piece = index / words % (pieces + 1);
@@ -386,8 +387,9 @@ __global__ void signature_product_adjoint(real *result, const real *adjoint, con
 
 // The inverse element: the words backwards, the sign of those of odd length changed.
 template <typename real>
-__global__ void signature_antipode(real *result, const real *signature, integer rows, integer words,
-                                   integer channels, integer result_stride, integer stride) {
+__global__ void signature_antipode(real *__restrict__ result, const real *__restrict__ signature,
+                                   integer rows, integer words, integer channels,
+                                   integer result_stride, integer stride) {
     const integer index = thread_index();
     if (index >= rows * words) return;
     const integer row = index / words, word = index % words;
@@ -405,8 +407,9 @@ __global__ void signature_antipode(real *result, const real *signature, integer 
 
 // The sum of the gradients of the rows that repeat a path's last state: (paths, words).
 template <typename real>
-__global__ void signature_repeated_rows(real *result, const real *grad, const integer *steps,
-                                        integer paths, integer longest, integer words) {
+__global__ void signature_repeated_rows(real *__restrict__ result, const real *__restrict__ grad,
+                                        const integer *__restrict__ steps, integer paths,
+                                        integer longest, integer words) {
     const integer index = thread_index();
     if (index >= paths * words) return;
     const integer path = index / words, word = index % words;
@@ -432,13 +435,14 @@ template <typename real> static __device__ real group_sum(real value, int width)
 // letter_gradient: (task, step of the block, slot, channels): each group's part of dz.
 // states: (task, step of the block, words): the states before the steps, up to level DEPTH - 1.
 template <typename real, int DEPTH, int TILE>
-__global__ void signature_top_backward(real *top, real *contraction, real *letter_gradient,
-                                       const real *grad, const real *states, const real *increments,
-                                       const integer *steps, integer paths, integer longest,
-                                       integer channels, integer pieces, integer block,
-                                       integer block_size, integer width, integer slots,
-                                       integer top_path_stride, integer top_piece_stride,
-                                       integer path_stride, integer row_stride) {
+__global__ void
+signature_top_backward(real *__restrict__ top, real *__restrict__ contraction,
+                       real *__restrict__ letter_gradient, const real *__restrict__ grad,
+                       const real *__restrict__ states, const real *__restrict__ increments,
+                       const integer *__restrict__ steps, integer paths, integer longest,
+                       integer channels, integer pieces, integer block, integer block_size,
+                       integer width, integer slots, integer top_path_stride,
+                       integer top_piece_stride, integer path_stride, integer row_stride) {
     typedef Words<real, DEPTH, TILE> TileWords;
     const integer tiles = (channels + TILE - 1) / TILE, tile_rows = DEPTH > 1 ? tiles : 1;
     const integer threads = power(channels, TileWords::LETTERS) * tile_rows; // of one column tile
@@ -598,8 +602,9 @@ signature_tile_backward(real *top, real *shorter, real *contraction, real *lette
 // leaves, with `tiles` parts.
 template <typename real, int DEPTH, int LEVEL>
 __global__ void signature_level_backward(
-    real *adjoint, real *contraction, real *letter_gradient, const real *longer, const real *grad,
-    const real *states, const real *increments, const integer *steps, integer paths,
+    real *__restrict__ adjoint, real *__restrict__ contraction, real *__restrict__ letter_gradient,
+    const real *__restrict__ longer, const real *__restrict__ grad, const real *__restrict__ states,
+    const real *__restrict__ increments, const integer *__restrict__ steps, integer paths,
     integer longest, integer channels, integer pieces, integer block, integer block_size,
     integer width, integer slots, integer first_slot, integer tiles, integer adjoint_path_stride,
     integer adjoint_piece_stride, integer path_stride, integer row_stride) {
@@ -666,11 +671,13 @@ __global__ void signature_level_backward(
 // letter, whose intermediates are 1. contraction: that of level 1, (task, step, depth, channels), or
 // null where the words of a single letter are among those of the tiles.
 template <typename real>
-__global__ void signature_increment_gradient(real *increment_gradient, const real *letter_gradient,
-                                             const real *contraction, const integer *steps,
-                                             integer paths, integer longest, integer channels,
-                                             integer depth, integer pieces, integer block,
-                                             integer block_size, integer slots) {
+__global__ void signature_increment_gradient(real *__restrict__ increment_gradient,
+                                             const real *__restrict__ letter_gradient,
+                                             const real *__restrict__ contraction,
+                                             const integer *__restrict__ steps, integer paths,
+                                             integer longest, integer channels, integer depth,
+                                             integer pieces, integer block, integer block_size,
+                                             integer slots) {
     const integer index = thread_index();
     if (index >= paths * pieces * block_size * channels) return;
     const integer channel = index % channels, local = index / channels;
@@ -689,10 +696,11 @@ __global__ void signature_increment_gradient(real *increment_gradient, const rea
 
 // The gradients of the points from those of the increments: the adjoint of signature_increments.
 template <typename real>
-__global__ void signature_point_gradient(real *path_gradient, real *basepoint_gradient,
-                                         const real *increment_gradient, const integer *steps,
-                                         integer paths, integer length, integer longest,
-                                         integer channels, integer has_basepoint) {
+__global__ void
+signature_point_gradient(real *__restrict__ path_gradient, real *__restrict__ basepoint_gradient,
+                         const real *__restrict__ increment_gradient,
+                         const integer *__restrict__ steps, integer paths, integer length,
+                         integer longest, integer channels, integer has_basepoint) {
     const integer index = thread_index();
     if (index >= paths * length * channels) return;
     const integer channel = index % channels, point = index / channels % length;

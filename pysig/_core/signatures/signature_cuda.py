@@ -77,22 +77,13 @@ class Problem:
 
     @property
     def tile(self):
-        """
-        The side of the tiles of words.
-
-        A thread reads about two numbers for each row and column of a tile, and the last tile may
-        be partly empty.
-        """
-
-        def cost(side):
-            return (tiles(self.channels, side) * side) ** 2 * (1 + 2 / side)
-
-        return min(TILES, key=cost)
+        """The side of the tiles of words."""
+        return tile_side(self.channels)
 
     @property
     def tiles(self):
         """How many tiles make up all letters."""
-        return tiles(self.channels, self.tile)
+        return -(-self.channels // self.tile)
 
     @property
     def one_tile(self):
@@ -132,9 +123,19 @@ class Problem:
         )
 
 
-def tiles(channels, side):
-    """Return how many tiles of a side make up all letters."""
-    return -(-channels // side)
+@functools.cache
+def tile_side(channels):
+    """
+    Return the side of the tiles of words that costs least.
+
+    A thread reads about two numbers for each row and column of a tile, and the last tile may be
+    partly empty.
+    """
+
+    def cost(side):
+        return (-(-channels // side) * side) ** 2 * (1 + 2 / side)
+
+    return min(TILES, key=cost)
 
 
 def is_null(array):

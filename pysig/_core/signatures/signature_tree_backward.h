@@ -96,31 +96,29 @@ ALWAYS_INLINE void NAME(ascend_top)(const NAME(backward_tree) *tree, VEC *block,
                                     const ptrdiff_t channels) {
     const ptrdiff_t capacity = tree->forward.capacity;
     NAME(descend_letters)(&tree->forward, 2, block, state, scratch, 0, channels);
-    VEC h[4];
+    VEC h[5];
     for (ptrdiff_t q = 0; q < channels; q++) h[q] = adjoint[q];
     for (ptrdiff_t t = tree->forward.steps - 1; t >= 0; t--) {
         const VEC *u = tree->forward.letters + t * channels;
         VEC *gradient = tree->gradient + t * channels;
-        VEC y1 = block[t], y2 = block[capacity + t], p1 = (VEC){0}, p2 = (VEC){0};
-        VEC p[4], du[4];
+        VEC y1 = NAME(in_register)(block[t]), y2 = block[capacity + t];
+        VEC p1 = (VEC){0}, p2 = (VEC){0}, du[5];
         for (ptrdiff_t c = 0; c < channels; c++) {
-            p[c] = (VEC){0};
             du[c] = gradient[c] + h[c] * y1;
             p1 += h[c] * u[c];
         }
         for (ptrdiff_t q = 0; q < channels; q++) {
-            VEC y = scratch[q * capacity + t];
+            VEC y = scratch[q * capacity + t], p = (VEC){0};
             for (ptrdiff_t c = 0; c < channels; c++) {
-                VEC g = top[q * channels + c];
-                p[q] += g * u[c];
+                VEC g = NAME(in_register)(top[q * channels + c]);
+                p += g * u[c];
                 du[c] += g * y;
             }
+            p2 += p * u[q];
+            du[q] += p * y2;
+            h[q] += p;
         }
-        for (ptrdiff_t c = 0; c < channels; c++) {
-            p2 += p[c] * u[c];
-            gradient[c] = du[c] + p[c] * y2;
-            h[c] += p[c];
-        }
+        for (ptrdiff_t c = 0; c < channels; c++) gradient[c] = du[c];
         block[t] = p1;
         block[capacity + t] = p2 * (REAL)0.5;
     }
@@ -209,6 +207,7 @@ static void NAME(ascend_top_any)(const NAME(backward_tree) *tree, VEC *block, VE
         case 2: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 2); break;
         case 3: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 3); break;
         case 4: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 4); break;
+        case 5: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 5); break;
         default: NAME(ascend_top_wide)(tree, block, state, adjoint, top, scratch);
     }
 }

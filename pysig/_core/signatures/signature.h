@@ -179,7 +179,7 @@ enum {
     SIGNATURE_JOIN,    /* a path each; pieces > 1, forward: puts the pieces together */
     SIGNATURE_CHAIN,   /* a path each; pieces > 1, backward: what each piece begins and ends with */
     SIGNATURE_BACKWARD, /* plan->tasks */
-    SIGNATURE_POINTS    /* a path each; backward: from increments to points */
+    SIGNATURE_POINTS    /* a path each; pieces or splits > 1, backward: increments to points */
 };
 
 #define SIMD_TEMPLATE "signatures/signature_template.h"

@@ -213,8 +213,9 @@ def backward(grad, path_gradient, basepoint_gradient, initial_gradient, path, ba
         between = prepare_splits(&problem, &plan, path.itemsize)
     with nogil:
         run(SIGNATURE_BACKWARD, &problem, &plan, is_double, plan.tasks, threads, memory.data, bytes)
-        run(SIGNATURE_POINTS, &problem, &plan, is_double, problem.batch, threads, memory.data,
-            bytes)
+        if plan.pieces * plan.splits > 1:
+            run(SIGNATURE_POINTS, &problem, &plan, is_double, problem.batch, threads, memory.data,
+                bytes)
 
 
 cdef prepare_pieces(

@@ -104,6 +104,13 @@ static void NAME(carve_checkpoints)(const signature_problem *problem, const sign
     *cursor = next;
 }
 
+/* Y[j] of the empty word, divided by j, where lanes are paths. */
+static void NAME(fill_parents)(const NAME(tree) *tree, VEC *parents) {
+    for (ptrdiff_t j = 1; j <= tree->depth; j++)
+        for (ptrdiff_t t = 0; t < tree->capacity; t++)
+            parents[(j - 1) * tree->capacity + t] = (VEC){0} + (REAL)1 / (REAL)j;
+}
+
 /* Lays the workspace out from `base`; returns its size. With base == NULL only that. */
 static size_t NAME(carve_workspace)(const signature_problem *problem, const signature_plan *plan,
                                     int backward, char *base, NAME(workspace) *work) {
@@ -122,6 +129,7 @@ static size_t NAME(carve_workspace)(const signature_problem *problem, const sign
     *tree = (NAME(tree)){.depth = depth, .channels = channels, .capacity = capacity};
     tree->letters = CARVE(VEC, capacity * channels);
     work->parents = CARVE(VEC, work->blocks * depth * capacity);
+    if (real && !plan->prefix) NAME(fill_parents)(tree, work->parents);
     work->scratch = CARVE(VEC, NAME(scratch_vectors)(depth, channels, capacity));
     work->states = CARVE(VEC **, work->blocks);
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
@@ -277,23 +285,11 @@ static void NAME(begin_block)(const signature_problem *problem, const signature_
     }
 }
 
-/* Y[j] where the trees begin, for this block; the levels below move to its end. */
-static void NAME(find_parents)(const signature_plan *plan, NAME(workspace) *work) {
-    const NAME(tree) *tree = &work->tree.forward;
-    if (plan->prefix) {
-        NAME(root_descend)(&work->root);
-        return;
-    }
-    for (ptrdiff_t j = 1; j <= tree->depth; j++)
-        for (ptrdiff_t t = 0; t < tree->steps; t++)
-            work->parents[(j - 1) * tree->capacity + t] = (VEC){0} + (REAL)1 / (REAL)j;
-}
-
 /* Moves the states through the current block. shorten: leave the longest words out. */
 static void NAME(advance)(const signature_plan *plan, NAME(workspace) *work, ptrdiff_t shorten) {
     NAME(tree) tree = work->tree.forward;
     const ptrdiff_t stride = tree.depth * tree.capacity;
-    NAME(find_parents)(plan, work);
+    if (plan->prefix) NAME(root_descend)(&work->root);
     tree.depth -= shorten;
     if (tree.depth < 1) return;
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
@@ -540,7 +536,8 @@ static void NAME(write_step_gradient)(const signature_problem *problem, const si
     }
     REAL *row[LANES];
     int full = 1;
-    for (ptrdiff_t i = 0; i < count; i++) work->tree.gradient[i] *= sign;
+    for (ptrdiff_t i = 0; problem->inverse && i < count; i++)
+        work->tree.gradient[i] = -work->tree.gradient[i];
     for (ptrdiff_t l = 0; l < LANES; l++) {
         ptrdiff_t piece, path = NAME(lane_path)(problem, plan, task * LANES + l, &piece);
         row[l] = NULL;
@@ -567,13 +564,16 @@ static void NAME(retreat)(const signature_problem *problem, const signature_plan
     const NAME(tree) *tree = &work->tree.forward;
     const ptrdiff_t stride = tree->depth * tree->capacity;
     memset(work->tree.gradient, 0, (size_t)(tree->steps * tree->channels) * sizeof(VEC));
-    NAME(find_parents)(plan, work);
+    if (plan->prefix) NAME(root_descend)(&work->root);
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
         work->tree.forward.state = work->states[k];
         work->tree.adjoint = work->adjoints[k];
         NAME(ascend)(&work->tree, 0, 0, work->parents + k * stride, work->scratch);
     }
-    if (plan->prefix) NAME(root_ascend)(&work->root);
+    if (plan->prefix)
+        NAME(root_ascend)(&work->root);
+    else
+        NAME(fill_parents)(tree, work->parents);
     NAME(write_step_gradient)(problem, plan, task, work, start);
 }
 
@@ -689,6 +689,20 @@ static void NAME(point_task)(const signature_problem *problem, const signature_p
     for (i = (shift + steps) * channels; i < problem->length * channels; i++) points[i] = 0;
 }
 
+/* The points of the paths that one task has had to itself, while they are in the cache. */
+static void NAME(finish_paths)(const signature_problem *problem, const signature_plan *plan,
+                               ptrdiff_t task) {
+    if (plan->pieces * plan->splits > 1) return;
+    if (plan->prefix) {
+        NAME(point_task)(problem, plan, task);
+        return;
+    }
+    for (ptrdiff_t l = 0; l < LANES; l++) {
+        ptrdiff_t piece, path = NAME(lane_path)(problem, plan, task * LANES + l, &piece);
+        if (path >= 0) NAME(point_task)(problem, plan, path);
+    }
+}
+
 /* The tasks first ... last - 1 of one kind. */
 static void NAME(signature_tasks)(int kind, const signature_problem *problem,
                                   const signature_plan *plan, ptrdiff_t first, ptrdiff_t last,
@@ -701,7 +715,10 @@ static void NAME(signature_tasks)(int kind, const signature_problem *problem,
             case SIGNATURE_FORWARD: NAME(forward_task)(problem, plan, task, &work); break;
             case SIGNATURE_JOIN: NAME(join_task)(problem, plan, task, memory); break;
             case SIGNATURE_CHAIN: NAME(chain_task)(problem, plan, task); break;
-            case SIGNATURE_BACKWARD: NAME(backward_task)(problem, plan, task, &work); break;
+            case SIGNATURE_BACKWARD:
+                NAME(backward_task)(problem, plan, task, &work);
+                NAME(finish_paths)(problem, plan, task);
+                break;
             case SIGNATURE_POINTS: NAME(point_task)(problem, plan, task); break;
         }
     }

@@ -54,6 +54,7 @@ typedef struct {
     ptrdiff_t tasks;
     void *partial;       /* [batch * pieces][words]: signatures of the pieces */
     void *start, *end;   /* backward: state before, and adjoint after each piece */
+    void *checkpoints;   /* backward: [task][block] states, each relative to its piece's start */
     void *step_gradient; /* backward, splits > 1: [batch][splits][longest][channels] */
 } signature_plan;
 
@@ -171,6 +172,22 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
     most = problem->stream || step_bytes > large / 64 ? 1 : most < 8 ? 8 : most > 32 ? 32 : most;
     plan->block = steps ? signature_ceil_divide(steps, signature_ceil_divide(steps, most)) : 1;
     plan->capacity = plan->block | 1;
+}
+
+/* Blocks of one task, at most. */
+static ptrdiff_t signature_blocks(const signature_problem *problem, const signature_plan *plan) {
+    return signature_ceil_divide(signature_ceil_divide(problem->longest, plan->pieces),
+                                 plan->block);
+}
+
+/* Bytes of plan->checkpoints; 0: they would be more than 8 MiB, too many to keep. */
+static size_t signature_checkpoint_bytes(const signature_problem *problem,
+                                         const signature_plan *plan) {
+    const size_t bytes = (size_t)16 << plan->level;
+    const double words = (double)signature_words(problem->channels, 1, problem->depth - 1);
+    const double vectors =
+        (double)plan->tasks * (double)signature_blocks(problem, plan) * words;
+    return vectors * (double)bytes > 8.0 * (1 << 20) ? 0 : (size_t)vectors * bytes;
 }
 
 /* The kinds of tasks, in the order in which they are run; how many there are of each. */

@@ -2,7 +2,8 @@
  *
  * Backward: the states at the beginnings of blocks are kept, of all blocks where that is little,
  * else of every so many (about the square root of their number), from which those between are
- * computed again.  So the gradient is exact on any path: nothing is divided out of the signature.
+ * computed again.  Where a path is cut into pieces, the pass that finds what each of them begins
+ * with keeps the states, if they are few.  So the gradient is exact on any path: nothing is divided out of the signature.
  */
 
 /* Memory of one task, carved from one allocation. */
@@ -88,8 +89,7 @@ static void NAME(carve_root)(const signature_problem *problem, const signature_p
 static void NAME(carve_checkpoints)(const signature_problem *problem, const signature_plan *plan,
                                     char **cursor, NAME(workspace) *work) {
     char *next = *cursor;
-    const ptrdiff_t steps = signature_ceil_divide(problem->longest, plan->pieces);
-    const ptrdiff_t blocks = signature_ceil_divide(steps, plan->block);
+    const ptrdiff_t blocks = signature_blocks(problem, plan);
     work->checkpoint_bytes =
         work->blocks * work->state_words * (ptrdiff_t)sizeof(VEC) +
         (work->root_bytes + SIMD_ALIGNMENT - 1) / SIMD_ALIGNMENT * SIMD_ALIGNMENT;
@@ -335,6 +335,12 @@ static void NAME(store_states)(const signature_problem *problem, const signature
                         problem->inverse, 1);
 }
 
+/* Where the state at the beginning of a block of a piece is kept. */
+static VEC *NAME(find_checkpoint)(const signature_problem *problem, const signature_plan *plan,
+                                  ptrdiff_t task, ptrdiff_t block, ptrdiff_t words) {
+    return (VEC *)plan->checkpoints + (task * signature_blocks(problem, plan) + block) * words;
+}
+
 static void NAME(forward_task)(const signature_problem *problem, const signature_plan *plan,
                                ptrdiff_t task, NAME(workspace) *work) {
     NAME(find_blocks)(problem, plan, task, work);
@@ -343,7 +349,11 @@ static void NAME(forward_task)(const signature_problem *problem, const signature
     NAME(load_states)(problem, plan, task, work, work->tree.forward.depth, initial,
                       problem->initial_stride, 0);
     const ptrdiff_t steps = NAME(task_steps)(plan, work);
+    const ptrdiff_t words = signature_words(problem->channels, 1, problem->depth);
     for (ptrdiff_t start = 0; start < steps; start += plan->block) {
+        if (plan->checkpoints)
+            memcpy(NAME(find_checkpoint)(problem, plan, task, start / plan->block, words),
+                   work->states[0][1], (size_t)words * sizeof(VEC));
         NAME(begin_block)(problem, plan, work, start, steps);
         NAME(advance)(plan, work, 0);
         if (problem->stream) NAME(store_states)(problem, plan, task, work, start);
@@ -595,6 +605,38 @@ static void NAME(retreat_segment)(const signature_problem *problem, const signat
     }
 }
 
+/* product <- left (x) right, up to length `last`; all without the leading 1. */
+static void NAME(multiply_states)(VEC *product, const VEC *left, const VEC *right,
+                                  ptrdiff_t channels, ptrdiff_t last) {
+    VEC *level = product;
+    for (ptrdiff_t k = 1, count = channels; k <= last; level += count, k++, count *= channels) {
+        const ptrdiff_t offset = level - product;
+        for (ptrdiff_t i = 0; i < count; i++) level[i] = left[offset + i] + right[offset + i];
+        const VEC *first = left;
+        ptrdiff_t words = channels, rest = count / channels;
+        for (ptrdiff_t head = 1; head < k; first += words, head++, words *= channels, rest /= channels) {
+            const VEC *second = right + signature_words(channels, 1, k - head - 1);
+            for (ptrdiff_t w = 0; w < words; w++)
+                for (ptrdiff_t v = 0; v < rest; v++) level[w * rest + v] += first[w] * second[v];
+        }
+    }
+}
+
+/* All blocks of a piece, from their kept states, which are relative to the piece's beginning. */
+static void NAME(retreat_piece)(const signature_problem *problem, const signature_plan *plan,
+                                ptrdiff_t task, NAME(workspace) *work, ptrdiff_t steps) {
+    const ptrdiff_t depth = work->tree.forward.depth;
+    NAME(keep)(work, work->coarse, 0);
+    for (ptrdiff_t block = signature_ceil_divide(steps, plan->block) - 1; block >= 0; block--) {
+        NAME(multiply_states)(
+            work->states[0][1], (const VEC *)work->coarse,
+            NAME(find_checkpoint)(problem, plan, task, block, work->state_words),
+            problem->channels, depth - 1);
+        NAME(begin_block)(problem, plan, work, block * plan->block, steps);
+        NAME(retreat)(problem, plan, task, work, block * plan->block);
+    }
+}
+
 static void NAME(store_initial_gradient)(const signature_problem *problem,
                                          const signature_plan *plan, ptrdiff_t task,
                                          NAME(workspace) *work) {
@@ -626,6 +668,11 @@ static void NAME(backward_task)(const signature_problem *problem, const signatur
                                : problem->initial_stride,
                       by_piece);
     const ptrdiff_t steps = NAME(task_steps)(plan, work);
+    if (plan->checkpoints) {
+        NAME(retreat_piece)(problem, plan, task, work, steps);
+        NAME(store_initial_gradient)(problem, plan, task, work);
+        return;
+    }
     const ptrdiff_t blocks = signature_ceil_divide(steps, plan->block);
     const ptrdiff_t segments = signature_ceil_divide(blocks, work->fine_slots);
     if (problem->stream)

@@ -35,13 +35,12 @@ ALWAYS_INLINE void NAME(ascend_letters)(const NAME(backward_tree) *tree, ptrdiff
     for (ptrdiff_t t = tree->forward.steps - 1; t >= 0; t--) {
         const VEC *letters = tree->forward.letters + t * channels + first;
         VEC *gradient = tree->gradient + t * channels + first;
-        VEC u[4], du[4], change[4];
+        VEC u[4], du[4];
         VEC y = parent[t], p = to.sum ? to.sum[t] : (VEC){0};
         for (ptrdiff_t c = 0; c < count; c++) {
             u[c] = letters[c];
             p += h[c] * u[c];
             du[c] = gradient[c] + h[c] * y;
-            change[c] = (VEC){0};
         }
         to.target[t] = p;
         for (ptrdiff_t j = 1; j < chains; j++) {
@@ -52,15 +51,12 @@ ALWAYS_INLINE void NAME(ascend_letters)(const NAME(backward_tree) *tree, ptrdiff
                 VEC below = children[(c * (chains - 1) - 1) * capacity + row];
                 p += below * u[c];
                 du[c] += below * y;
-                change[c] += below;
+                h[c] += below;
             }
             p *= NAME(inverse)[j + 1];
             to.target[row] = to.sum ? to.sum[row] + p : p;
         }
-        for (ptrdiff_t c = 0; c < count; c++) {
-            gradient[c] = du[c];
-            h[c] += change[c];
-        }
+        for (ptrdiff_t c = 0; c < count; c++) gradient[c] = du[c];
     }
     for (ptrdiff_t c = 0; c < count; c++) adjoint[c] = h[c];
 }

@@ -185,8 +185,7 @@ static size_t signature_checkpoint_bytes(const signature_problem *problem,
                                          const signature_plan *plan) {
     const size_t bytes = (size_t)16 << plan->level;
     const double words = (double)signature_words(problem->channels, 1, problem->depth - 1);
-    const double vectors =
-        (double)plan->tasks * (double)signature_blocks(problem, plan) * words;
+    const double vectors = (double)plan->tasks * (double)signature_blocks(problem, plan) * words;
     return vectors * (double)bytes > 8.0 * (1 << 20) ? 0 : (size_t)vectors * bytes;
 }
 

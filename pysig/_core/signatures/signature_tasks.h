@@ -139,6 +139,7 @@ static size_t NAME(carve_workspace)(const signature_problem *problem, const sign
     }
     if (backward) {
         work->tree.gradient = CARVE(VEC, capacity * channels);
+        work->tree.whole = plan->prefix == 0;
         work->adjoints = CARVE(VEC **, work->blocks);
         for (ptrdiff_t k = 0; k < work->blocks; k++) {
             VEC **adjoint = (VEC **)NAME(carve_levels)(&next, channels, depth, sizeof(VEC), real);
@@ -582,7 +583,7 @@ static void NAME(retreat)(const signature_problem *problem, const signature_plan
     }
     if (plan->prefix)
         NAME(root_ascend)(&work->root);
-    else
+    else if (tree->depth < 3)
         NAME(fill_parents)(tree, work->parents);
     NAME(write_step_gradient)(problem, plan, task, work, start);
 }
@@ -614,7 +615,8 @@ static void NAME(multiply_states)(VEC *product, const VEC *left, const VEC *righ
         for (ptrdiff_t i = 0; i < count; i++) level[i] = left[offset + i] + right[offset + i];
         const VEC *first = left;
         ptrdiff_t words = channels, rest = count / channels;
-        for (ptrdiff_t head = 1; head < k; first += words, head++, words *= channels, rest /= channels) {
+        for (ptrdiff_t head = 1; head < k;
+             first += words, head++, words *= channels, rest /= channels) {
             const VEC *second = right + signature_words(channels, 1, k - head - 1);
             for (ptrdiff_t w = 0; w < words; w++)
                 for (ptrdiff_t v = 0; v < rest; v++) level[w * rest + v] += first[w] * second[v];
@@ -628,10 +630,9 @@ static void NAME(retreat_piece)(const signature_problem *problem, const signatur
     const ptrdiff_t depth = work->tree.forward.depth;
     NAME(keep)(work, work->coarse, 0);
     for (ptrdiff_t block = signature_ceil_divide(steps, plan->block) - 1; block >= 0; block--) {
-        NAME(multiply_states)(
-            work->states[0][1], (const VEC *)work->coarse,
-            NAME(find_checkpoint)(problem, plan, task, block, work->state_words),
-            problem->channels, depth - 1);
+        NAME(multiply_states)(work->states[0][1], (const VEC *)work->coarse,
+                              NAME(find_checkpoint)(problem, plan, task, block, work->state_words),
+                              problem->channels, depth - 1);
         NAME(begin_block)(problem, plan, work, block * plan->block, steps);
         NAME(retreat)(problem, plan, task, work, block * plan->block);
     }

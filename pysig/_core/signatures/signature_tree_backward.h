@@ -15,10 +15,12 @@ typedef struct {
     NAME(tree) forward;
     VEC **adjoint; /* [i][word]: H_i, for the lengths i that the tree has */
     VEC *gradient; /* [step][letter]: dL/du, added to */
+    int whole;     /* the tree begins with the empty word, whose P nobody needs */
 } NAME(backward_tree);
 
 /* Where the sum of P over the children of a word is put together: from `sum` unless the sum
- * begins here, into `target`.  The last children's target is the word's own Y. */
+ * begins here, into `target`, unless it is not needed.  The last children's target is the word's
+ * own Y. */
 typedef struct {
     const VEC *sum;
     VEC *target;
@@ -42,7 +44,7 @@ ALWAYS_INLINE void NAME(ascend_letters)(const NAME(backward_tree) *tree, ptrdiff
             p += h[c] * u[c];
             du[c] = gradient[c] + h[c] * y;
         }
-        to.target[t] = p;
+        if (to.target) to.target[t] = p;
         for (ptrdiff_t j = 1; j < chains; j++) {
             const ptrdiff_t row = j * capacity + t;
             y = parent[row];
@@ -54,7 +56,7 @@ ALWAYS_INLINE void NAME(ascend_letters)(const NAME(backward_tree) *tree, ptrdiff
                 h[c] += below;
             }
             p *= NAME(inverse)[j + 1];
-            to.target[row] = to.sum ? to.sum[row] + p : p;
+            if (to.target) to.target[row] = to.sum ? to.sum[row] + p : p;
         }
         for (ptrdiff_t c = 0; c < count; c++) gradient[c] = du[c];
     }
@@ -76,8 +78,10 @@ ALWAYS_INLINE void NAME(ascend_count)(const NAME(backward_tree) *tree, ptrdiff_t
 static void NAME(ascend_chains)(const NAME(backward_tree) *tree, ptrdiff_t chains,
                                 const VEC *children, const VEC *parent, NAME(ascent) to,
                                 VEC *adjoint, ptrdiff_t first, ptrdiff_t count) {
-    const NAME(ascent) fresh = {NULL, to.target};
-    if (chains == 3 && to.sum == NULL)
+    const NAME(ascent) fresh = {NULL, to.target}, none = {NULL, NULL};
+    if (to.target == NULL)
+        NAME(ascend_count)(tree, chains, children, parent, none, adjoint, first, count);
+    else if (chains == 3 && to.sum == NULL)
         NAME(ascend_count)(tree, 3, children, parent, fresh, adjoint, first, count);
     else if (to.sum == NULL)
         NAME(ascend_count)(tree, chains, children, parent, fresh, adjoint, first, count);
@@ -222,7 +226,8 @@ static void NAME(ascend_last)(const NAME(backward_tree) *tree, VEC *block, const
 }
 
 /* Takes everything below one word of length `length` through the block: down, and back up.
- * block: Y[1 ... depth - length] of the word at every step, replaced by P of the same. */
+ * block: Y[1 ... depth - length] of the word at every step, replaced by P of the same; that of the
+ * empty word stays if it has at least three numbers a step. */
 static void NAME(ascend)(const NAME(backward_tree) *tree, ptrdiff_t length, ptrdiff_t word,
                          VEC *block, VEC *scratch) {
     const NAME(tree) *forward = &tree->forward;
@@ -245,6 +250,7 @@ static void NAME(ascend)(const NAME(backward_tree) *tree, ptrdiff_t length, ptrd
     for (ptrdiff_t first = 0, count; first < channels; first += count) {
         count = channels - first < 4 ? channels - first : 4;
         NAME(ascent) to = {first ? sum : NULL, first + count < channels ? sum : block};
+        if (tree->whole && length == 0) to = (NAME(ascent)){NULL, NULL};
         NAME(descend_chains)(forward, chains, block, state + first, scratch, first, count);
         for (ptrdiff_t c = 0; c < count; c++)
             NAME(ascend)(tree, length + 1, child + first + c, scratch + c * stride,

@@ -3,7 +3,8 @@
  * Backward: the states at the beginnings of blocks are kept, of all blocks where that is little,
  * else of every so many (about the square root of their number), from which those between are
  * computed again.  Where a path is cut into pieces, the pass that finds what each of them begins
- * with keeps the states, if they are few.  So the gradient is exact on any path: nothing is divided out of the signature.
+ * with keeps the states, if they are few.  So the gradient is exact on any path: nothing is
+ * divided out of the signature.
  */
 
 /* Memory of one task, carved from one allocation. */

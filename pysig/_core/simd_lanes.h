@@ -50,6 +50,19 @@ ALWAYS_INLINE void NAME(store)(REAL *to, NAME(vector) value) {
     *(NAME(unaligned) *)to = value;
 }
 
+/* The same value, in a register.  Where one number serves several operations, GCC otherwise makes it
+ * a memory operand of each, and the loads, not the arithmetic, become the limit. */
+ALWAYS_INLINE NAME(vector) NAME(in_register)(NAME(vector) value) {
+#if defined(PYSIG_EMULATE_SIMD)
+    /* No register is as long as the vector. */
+#elif defined(__x86_64__)
+    __asm__("" : "+v"(value));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(value));
+#endif
+    return value;
+}
+
 /* Exchanges, between the rows i and i + s for each i without the bit s, the blocks of s columns
  * that stand on the wrong side of the diagonal. */
 #define EXCHANGE(rows, s)                                                         \

@@ -54,6 +54,7 @@ typedef struct {
     ptrdiff_t tasks;
     void *partial;       /* [batch * pieces][words]: signatures of the pieces */
     void *start, *end;   /* backward: state before, and adjoint after each piece */
+    void *checkpoints;   /* backward: [task][block] states, each relative to its piece's start */
     void *step_gradient; /* backward, splits > 1: [batch][splits][longest][channels] */
 } signature_plan;
 
@@ -173,13 +174,28 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
     plan->capacity = plan->block | 1;
 }
 
+/* Blocks of one task, at most. */
+static ptrdiff_t signature_blocks(const signature_problem *problem, const signature_plan *plan) {
+    return signature_ceil_divide(signature_ceil_divide(problem->longest, plan->pieces),
+                                 plan->block);
+}
+
+/* Bytes of plan->checkpoints; 0: they would be more than 8 MiB, too many to keep. */
+static size_t signature_checkpoint_bytes(const signature_problem *problem,
+                                         const signature_plan *plan) {
+    const size_t bytes = (size_t)16 << plan->level;
+    const double words = (double)signature_words(problem->channels, 1, problem->depth - 1);
+    const double vectors = (double)plan->tasks * (double)signature_blocks(problem, plan) * words;
+    return vectors * (double)bytes > 8.0 * (1 << 20) ? 0 : (size_t)vectors * bytes;
+}
+
 /* The kinds of tasks, in the order in which they are run; how many there are of each. */
 enum {
     SIGNATURE_FORWARD, /* plan->tasks */
     SIGNATURE_JOIN,    /* a path each; pieces > 1, forward: puts the pieces together */
     SIGNATURE_CHAIN,   /* a path each; pieces > 1, backward: what each piece begins and ends with */
     SIGNATURE_BACKWARD, /* plan->tasks */
-    SIGNATURE_POINTS    /* a path each; backward: from increments to points */
+    SIGNATURE_POINTS    /* a path each; pieces or splits > 1, backward: increments to points */
 };
 
 #define SIMD_TEMPLATE "signatures/signature_template.h"

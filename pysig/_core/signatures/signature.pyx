@@ -42,6 +42,7 @@ cdef extern from "signatures/signature.h" nogil:
         void *partial
         void *start
         void *end
+        void *checkpoints
         void *step_gradient
 
     int SIMD_BASELINE, SIMD_AVX2, SIMD_AVX512
@@ -50,6 +51,7 @@ cdef extern from "signatures/signature.h" nogil:
     Py_ssize_t signature_words(Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept
     double signature_step_cost(const signature_problem *, Py_ssize_t, Py_ssize_t) noexcept
     void signature_make_plan(const signature_problem *, signature_plan *, int, Py_ssize_t) noexcept
+    size_t signature_checkpoint_bytes(const signature_problem *, const signature_plan *) noexcept
     size_t signature_workspace(const signature_problem *, const signature_plan *, int, int) noexcept
     void signature_tasks(int, const signature_problem *, const signature_plan *, int, Py_ssize_t,
                          Py_ssize_t, void *) noexcept
@@ -213,15 +215,17 @@ def backward(grad, path_gradient, basepoint_gradient, initial_gradient, path, ba
         between = prepare_splits(&problem, &plan, path.itemsize)
     with nogil:
         run(SIGNATURE_BACKWARD, &problem, &plan, is_double, plan.tasks, threads, memory.data, bytes)
-        run(SIGNATURE_POINTS, &problem, &plan, is_double, problem.batch, threads, memory.data,
-            bytes)
+        if plan.pieces * plan.splits > 1:
+            run(SIGNATURE_POINTS, &problem, &plan, is_double, problem.batch, threads, memory.data,
+                bytes)
 
 
 cdef prepare_pieces(
     const signature_problem *problem, signature_plan *plan, bint is_double, int threads,
     Memory memory, size_t bytes,
 ):
-    """The state before and the adjoint after each piece; returns what owns them."""
+    """The state before and the adjoint after each piece, and states between if they are few;
+    returns what owns them."""
     cdef signature_problem shorter = problem[0]
     cdef size_t item = 8 if is_double else 4
     cdef size_t rows = item * problem.batch * plan.pieces
@@ -230,15 +234,19 @@ cdef prepare_pieces(
     cdef Memory partial = Memory(rows * lower)
     cdef Memory start = Memory(rows * lower)
     cdef Memory end = Memory(rows * words)
+    cdef size_t checkpoint_bytes = signature_checkpoint_bytes(problem, plan)
+    cdef Memory checkpoints = Memory(checkpoint_bytes)
     shorter.depth -= 1
     shorter.initial = NULL
     plan.partial = partial.data
     plan.start = start.data
     plan.end = end.data
+    if checkpoint_bytes:
+        plan.checkpoints = checkpoints.data
     with nogil:
         run(SIGNATURE_FORWARD, &shorter, plan, is_double, plan.tasks, threads, memory.data, bytes)
         run(SIGNATURE_CHAIN, problem, plan, is_double, problem.batch, threads, memory.data, bytes)
-    return start, end
+    return start, end, checkpoints
 
 
 cdef prepare_splits(const signature_problem *problem, signature_plan *plan, size_t item):

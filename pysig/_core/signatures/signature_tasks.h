@@ -2,7 +2,9 @@
  *
  * Backward: the states at the beginnings of blocks are kept, of all blocks where that is little,
  * else of every so many (about the square root of their number), from which those between are
- * computed again.  So the gradient is exact on any path: nothing is divided out of the signature.
+ * computed again.  Where a path is cut into pieces, the pass that finds what each of them begins
+ * with keeps the states, if they are few.  So the gradient is exact on any path: nothing is
+ * divided out of the signature.
  */
 
 /* Memory of one task, carved from one allocation. */
@@ -88,8 +90,7 @@ static void NAME(carve_root)(const signature_problem *problem, const signature_p
 static void NAME(carve_checkpoints)(const signature_problem *problem, const signature_plan *plan,
                                     char **cursor, NAME(workspace) *work) {
     char *next = *cursor;
-    const ptrdiff_t steps = signature_ceil_divide(problem->longest, plan->pieces);
-    const ptrdiff_t blocks = signature_ceil_divide(steps, plan->block);
+    const ptrdiff_t blocks = signature_blocks(problem, plan);
     work->checkpoint_bytes =
         work->blocks * work->state_words * (ptrdiff_t)sizeof(VEC) +
         (work->root_bytes + SIMD_ALIGNMENT - 1) / SIMD_ALIGNMENT * SIMD_ALIGNMENT;
@@ -102,6 +103,13 @@ static void NAME(carve_checkpoints)(const signature_problem *problem, const sign
     work->fine = CARVE(char, slots * work->checkpoint_bytes);
     work->coarse = CARVE(char, (signature_ceil_divide(blocks, slots) + 1) * work->checkpoint_bytes);
     *cursor = next;
+}
+
+/* Y[j] of the empty word, divided by j, where lanes are paths. */
+static void NAME(fill_parents)(const NAME(tree) *tree, VEC *parents) {
+    for (ptrdiff_t j = 1; j <= tree->depth; j++)
+        for (ptrdiff_t t = 0; t < tree->capacity; t++)
+            parents[(j - 1) * tree->capacity + t] = (VEC){0} + (REAL)1 / (REAL)j;
 }
 
 /* Lays the workspace out from `base`; returns its size. With base == NULL only that. */
@@ -122,6 +130,7 @@ static size_t NAME(carve_workspace)(const signature_problem *problem, const sign
     *tree = (NAME(tree)){.depth = depth, .channels = channels, .capacity = capacity};
     tree->letters = CARVE(VEC, capacity * channels);
     work->parents = CARVE(VEC, work->blocks * depth * capacity);
+    if (real && !plan->prefix) NAME(fill_parents)(tree, work->parents);
     work->scratch = CARVE(VEC, NAME(scratch_vectors)(depth, channels, capacity));
     work->states = CARVE(VEC **, work->blocks);
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
@@ -131,6 +140,7 @@ static size_t NAME(carve_workspace)(const signature_problem *problem, const sign
     }
     if (backward) {
         work->tree.gradient = CARVE(VEC, capacity * channels);
+        work->tree.whole = plan->prefix == 0;
         work->adjoints = CARVE(VEC **, work->blocks);
         for (ptrdiff_t k = 0; k < work->blocks; k++) {
             VEC **adjoint = (VEC **)NAME(carve_levels)(&next, channels, depth, sizeof(VEC), real);
@@ -277,23 +287,11 @@ static void NAME(begin_block)(const signature_problem *problem, const signature_
     }
 }
 
-/* Y[j] where the trees begin, for this block; the levels below move to its end. */
-static void NAME(find_parents)(const signature_plan *plan, NAME(workspace) *work) {
-    const NAME(tree) *tree = &work->tree.forward;
-    if (plan->prefix) {
-        NAME(root_descend)(&work->root);
-        return;
-    }
-    for (ptrdiff_t j = 1; j <= tree->depth; j++)
-        for (ptrdiff_t t = 0; t < tree->steps; t++)
-            work->parents[(j - 1) * tree->capacity + t] = (VEC){0} + (REAL)1 / (REAL)j;
-}
-
 /* Moves the states through the current block. shorten: leave the longest words out. */
 static void NAME(advance)(const signature_plan *plan, NAME(workspace) *work, ptrdiff_t shorten) {
     NAME(tree) tree = work->tree.forward;
     const ptrdiff_t stride = tree.depth * tree.capacity;
-    NAME(find_parents)(plan, work);
+    if (plan->prefix) NAME(root_descend)(&work->root);
     tree.depth -= shorten;
     if (tree.depth < 1) return;
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
@@ -339,6 +337,12 @@ static void NAME(store_states)(const signature_problem *problem, const signature
                         problem->inverse, 1);
 }
 
+/* Where the state at the beginning of a block of a piece is kept. */
+static VEC *NAME(find_checkpoint)(const signature_problem *problem, const signature_plan *plan,
+                                  ptrdiff_t task, ptrdiff_t block, ptrdiff_t words) {
+    return (VEC *)plan->checkpoints + (task * signature_blocks(problem, plan) + block) * words;
+}
+
 static void NAME(forward_task)(const signature_problem *problem, const signature_plan *plan,
                                ptrdiff_t task, NAME(workspace) *work) {
     NAME(find_blocks)(problem, plan, task, work);
@@ -347,7 +351,11 @@ static void NAME(forward_task)(const signature_problem *problem, const signature
     NAME(load_states)(problem, plan, task, work, work->tree.forward.depth, initial,
                       problem->initial_stride, 0);
     const ptrdiff_t steps = NAME(task_steps)(plan, work);
+    const ptrdiff_t words = signature_words(problem->channels, 1, problem->depth);
     for (ptrdiff_t start = 0; start < steps; start += plan->block) {
+        if (plan->checkpoints)
+            memcpy(NAME(find_checkpoint)(problem, plan, task, start / plan->block, words),
+                   work->states[0][1], (size_t)words * sizeof(VEC));
         NAME(begin_block)(problem, plan, work, start, steps);
         NAME(advance)(plan, work, 0);
         if (problem->stream) NAME(store_states)(problem, plan, task, work, start);
@@ -540,7 +548,8 @@ static void NAME(write_step_gradient)(const signature_problem *problem, const si
     }
     REAL *row[LANES];
     int full = 1;
-    for (ptrdiff_t i = 0; i < count; i++) work->tree.gradient[i] *= sign;
+    for (ptrdiff_t i = 0; problem->inverse && i < count; i++)
+        work->tree.gradient[i] = -work->tree.gradient[i];
     for (ptrdiff_t l = 0; l < LANES; l++) {
         ptrdiff_t piece, path = NAME(lane_path)(problem, plan, task * LANES + l, &piece);
         row[l] = NULL;
@@ -567,13 +576,16 @@ static void NAME(retreat)(const signature_problem *problem, const signature_plan
     const NAME(tree) *tree = &work->tree.forward;
     const ptrdiff_t stride = tree->depth * tree->capacity;
     memset(work->tree.gradient, 0, (size_t)(tree->steps * tree->channels) * sizeof(VEC));
-    NAME(find_parents)(plan, work);
+    if (plan->prefix) NAME(root_descend)(&work->root);
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
         work->tree.forward.state = work->states[k];
         work->tree.adjoint = work->adjoints[k];
         NAME(ascend)(&work->tree, 0, 0, work->parents + k * stride, work->scratch);
     }
-    if (plan->prefix) NAME(root_ascend)(&work->root);
+    if (plan->prefix)
+        NAME(root_ascend)(&work->root);
+    else if (tree->depth < 3)
+        NAME(fill_parents)(tree, work->parents);
     NAME(write_step_gradient)(problem, plan, task, work, start);
 }
 
@@ -591,6 +603,38 @@ static void NAME(retreat_segment)(const signature_problem *problem, const signat
         NAME(keep)(work, work->fine + (block - first) * work->checkpoint_bytes, 1);
         NAME(begin_block)(problem, plan, work, block * plan->block, steps);
         if (problem->stream) NAME(add_row)(problem, plan, task, work, block);
+        NAME(retreat)(problem, plan, task, work, block * plan->block);
+    }
+}
+
+/* product <- left (x) right, up to length `last`; all without the leading 1. */
+static void NAME(multiply_states)(VEC *product, const VEC *left, const VEC *right,
+                                  ptrdiff_t channels, ptrdiff_t last) {
+    VEC *level = product;
+    for (ptrdiff_t k = 1, count = channels; k <= last; level += count, k++, count *= channels) {
+        const ptrdiff_t offset = level - product;
+        for (ptrdiff_t i = 0; i < count; i++) level[i] = left[offset + i] + right[offset + i];
+        const VEC *first = left;
+        ptrdiff_t words = channels, rest = count / channels;
+        for (ptrdiff_t head = 1; head < k;
+             first += words, head++, words *= channels, rest /= channels) {
+            const VEC *second = right + signature_words(channels, 1, k - head - 1);
+            for (ptrdiff_t w = 0; w < words; w++)
+                for (ptrdiff_t v = 0; v < rest; v++) level[w * rest + v] += first[w] * second[v];
+        }
+    }
+}
+
+/* All blocks of a piece, from their kept states, which are relative to the piece's beginning. */
+static void NAME(retreat_piece)(const signature_problem *problem, const signature_plan *plan,
+                                ptrdiff_t task, NAME(workspace) *work, ptrdiff_t steps) {
+    const ptrdiff_t depth = work->tree.forward.depth;
+    NAME(keep)(work, work->coarse, 0);
+    for (ptrdiff_t block = signature_ceil_divide(steps, plan->block) - 1; block >= 0; block--) {
+        NAME(multiply_states)(work->states[0][1], (const VEC *)work->coarse,
+                              NAME(find_checkpoint)(problem, plan, task, block, work->state_words),
+                              problem->channels, depth - 1);
+        NAME(begin_block)(problem, plan, work, block * plan->block, steps);
         NAME(retreat)(problem, plan, task, work, block * plan->block);
     }
 }
@@ -626,6 +670,11 @@ static void NAME(backward_task)(const signature_problem *problem, const signatur
                                : problem->initial_stride,
                       by_piece);
     const ptrdiff_t steps = NAME(task_steps)(plan, work);
+    if (plan->checkpoints) {
+        NAME(retreat_piece)(problem, plan, task, work, steps);
+        NAME(store_initial_gradient)(problem, plan, task, work);
+        return;
+    }
     const ptrdiff_t blocks = signature_ceil_divide(steps, plan->block);
     const ptrdiff_t segments = signature_ceil_divide(blocks, work->fine_slots);
     if (problem->stream)
@@ -689,6 +738,20 @@ static void NAME(point_task)(const signature_problem *problem, const signature_p
     for (i = (shift + steps) * channels; i < problem->length * channels; i++) points[i] = 0;
 }
 
+/* The points of the paths that one task has had to itself, while they are in the cache. */
+static void NAME(finish_paths)(const signature_problem *problem, const signature_plan *plan,
+                               ptrdiff_t task) {
+    if (plan->pieces * plan->splits > 1) return;
+    if (plan->prefix) {
+        NAME(point_task)(problem, plan, task);
+        return;
+    }
+    for (ptrdiff_t l = 0; l < LANES; l++) {
+        ptrdiff_t piece, path = NAME(lane_path)(problem, plan, task * LANES + l, &piece);
+        if (path >= 0) NAME(point_task)(problem, plan, path);
+    }
+}
+
 /* The tasks first ... last - 1 of one kind. */
 static void NAME(signature_tasks)(int kind, const signature_problem *problem,
                                   const signature_plan *plan, ptrdiff_t first, ptrdiff_t last,
@@ -701,7 +764,10 @@ static void NAME(signature_tasks)(int kind, const signature_problem *problem,
             case SIGNATURE_FORWARD: NAME(forward_task)(problem, plan, task, &work); break;
             case SIGNATURE_JOIN: NAME(join_task)(problem, plan, task, memory); break;
             case SIGNATURE_CHAIN: NAME(chain_task)(problem, plan, task); break;
-            case SIGNATURE_BACKWARD: NAME(backward_task)(problem, plan, task, &work); break;
+            case SIGNATURE_BACKWARD:
+                NAME(backward_task)(problem, plan, task, &work);
+                NAME(finish_paths)(problem, plan, task);
+                break;
             case SIGNATURE_POINTS: NAME(point_task)(problem, plan, task); break;
         }
     }

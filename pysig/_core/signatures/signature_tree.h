@@ -95,10 +95,22 @@ ALWAYS_INLINE void NAME(descend_top)(const NAME(tree) *tree, const VEC *parent, 
     }
     for (ptrdiff_t t = 0; t < steps; t++, u += channels) {
         VEC y1 = parent[t], y2 = parent[capacity + t];
-        for (ptrdiff_t q = 0; q < words; q++) {
-            VEC y = s[q] + y2 * u[first + q];
-            s[q] += y1 * u[first + q];
-            for (ptrdiff_t c = 0; c < channels; c++) sum[q][c] += y * u[c];
+        if (channels <= words) { /* the letters stay in registers */
+            for (ptrdiff_t q = 0; q < words; q++) {
+                VEC y = s[q] + y2 * u[first + q];
+                s[q] += y1 * u[first + q];
+                for (ptrdiff_t c = 0; c < channels; c++) sum[q][c] += y * u[c];
+            }
+        } else { /* Y of the children does */
+            VEC y[4];
+            y2 = NAME(in_register)(y2);
+            for (ptrdiff_t q = 0; q < words; q++) y[q] = s[q] + y2 * u[first + q];
+            y1 = NAME(in_register)(y1);
+            for (ptrdiff_t q = 0; q < words; q++) s[q] += y1 * u[first + q];
+            for (ptrdiff_t c = 0; c < channels; c++) {
+                VEC letter = NAME(in_register)(u[c]);
+                for (ptrdiff_t q = 0; q < words; q++) sum[q][c] += y[q] * letter;
+            }
         }
     }
     for (ptrdiff_t q = 0; q < words; q++) {

@@ -15,10 +15,12 @@ typedef struct {
     NAME(tree) forward;
     VEC **adjoint; /* [i][word]: H_i, for the lengths i that the tree has */
     VEC *gradient; /* [step][letter]: dL/du, added to */
+    int whole;     /* the tree begins with the empty word, whose P nobody needs */
 } NAME(backward_tree);
 
 /* Where the sum of P over the children of a word is put together: from `sum` unless the sum
- * begins here, into `target`.  The last children's target is the word's own Y. */
+ * begins here, into `target`, unless it is not needed.  The last children's target is the word's
+ * own Y. */
 typedef struct {
     const VEC *sum;
     VEC *target;
@@ -35,15 +37,14 @@ ALWAYS_INLINE void NAME(ascend_letters)(const NAME(backward_tree) *tree, ptrdiff
     for (ptrdiff_t t = tree->forward.steps - 1; t >= 0; t--) {
         const VEC *letters = tree->forward.letters + t * channels + first;
         VEC *gradient = tree->gradient + t * channels + first;
-        VEC u[4], du[4], change[4];
+        VEC u[4], du[4];
         VEC y = parent[t], p = to.sum ? to.sum[t] : (VEC){0};
         for (ptrdiff_t c = 0; c < count; c++) {
             u[c] = letters[c];
             p += h[c] * u[c];
             du[c] = gradient[c] + h[c] * y;
-            change[c] = (VEC){0};
         }
-        to.target[t] = p;
+        if (to.target) to.target[t] = p;
         for (ptrdiff_t j = 1; j < chains; j++) {
             const ptrdiff_t row = j * capacity + t;
             y = parent[row];
@@ -52,15 +53,12 @@ ALWAYS_INLINE void NAME(ascend_letters)(const NAME(backward_tree) *tree, ptrdiff
                 VEC below = children[(c * (chains - 1) - 1) * capacity + row];
                 p += below * u[c];
                 du[c] += below * y;
-                change[c] += below;
+                h[c] += below;
             }
             p *= NAME(inverse)[j + 1];
-            to.target[row] = to.sum ? to.sum[row] + p : p;
+            if (to.target) to.target[row] = to.sum ? to.sum[row] + p : p;
         }
-        for (ptrdiff_t c = 0; c < count; c++) {
-            gradient[c] = du[c];
-            h[c] += change[c];
-        }
+        for (ptrdiff_t c = 0; c < count; c++) gradient[c] = du[c];
     }
     for (ptrdiff_t c = 0; c < count; c++) adjoint[c] = h[c];
 }
@@ -80,8 +78,10 @@ ALWAYS_INLINE void NAME(ascend_count)(const NAME(backward_tree) *tree, ptrdiff_t
 static void NAME(ascend_chains)(const NAME(backward_tree) *tree, ptrdiff_t chains,
                                 const VEC *children, const VEC *parent, NAME(ascent) to,
                                 VEC *adjoint, ptrdiff_t first, ptrdiff_t count) {
-    const NAME(ascent) fresh = {NULL, to.target};
-    if (chains == 3 && to.sum == NULL)
+    const NAME(ascent) fresh = {NULL, to.target}, none = {NULL, NULL};
+    if (to.target == NULL)
+        NAME(ascend_count)(tree, chains, children, parent, none, adjoint, first, count);
+    else if (chains == 3 && to.sum == NULL)
         NAME(ascend_count)(tree, 3, children, parent, fresh, adjoint, first, count);
     else if (to.sum == NULL)
         NAME(ascend_count)(tree, chains, children, parent, fresh, adjoint, first, count);
@@ -96,31 +96,29 @@ ALWAYS_INLINE void NAME(ascend_top)(const NAME(backward_tree) *tree, VEC *block,
                                     const ptrdiff_t channels) {
     const ptrdiff_t capacity = tree->forward.capacity;
     NAME(descend_letters)(&tree->forward, 2, block, state, scratch, 0, channels);
-    VEC h[4];
+    VEC h[5];
     for (ptrdiff_t q = 0; q < channels; q++) h[q] = adjoint[q];
     for (ptrdiff_t t = tree->forward.steps - 1; t >= 0; t--) {
         const VEC *u = tree->forward.letters + t * channels;
         VEC *gradient = tree->gradient + t * channels;
-        VEC y1 = block[t], y2 = block[capacity + t], p1 = (VEC){0}, p2 = (VEC){0};
-        VEC p[4], du[4];
+        VEC y1 = NAME(in_register)(block[t]), y2 = block[capacity + t];
+        VEC p1 = (VEC){0}, p2 = (VEC){0}, du[5];
         for (ptrdiff_t c = 0; c < channels; c++) {
-            p[c] = (VEC){0};
             du[c] = gradient[c] + h[c] * y1;
             p1 += h[c] * u[c];
         }
         for (ptrdiff_t q = 0; q < channels; q++) {
-            VEC y = scratch[q * capacity + t];
+            VEC y = scratch[q * capacity + t], p = (VEC){0};
             for (ptrdiff_t c = 0; c < channels; c++) {
-                VEC g = top[q * channels + c];
-                p[q] += g * u[c];
+                VEC g = NAME(in_register)(top[q * channels + c]);
+                p += g * u[c];
                 du[c] += g * y;
             }
+            p2 += p * u[q];
+            du[q] += p * y2;
+            h[q] += p;
         }
-        for (ptrdiff_t c = 0; c < channels; c++) {
-            p2 += p[c] * u[c];
-            gradient[c] = du[c] + p[c] * y2;
-            h[c] += p[c];
-        }
+        for (ptrdiff_t c = 0; c < channels; c++) gradient[c] = du[c];
         block[t] = p1;
         block[capacity + t] = p2 * (REAL)0.5;
     }
@@ -209,6 +207,7 @@ static void NAME(ascend_top_any)(const NAME(backward_tree) *tree, VEC *block, VE
         case 2: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 2); break;
         case 3: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 3); break;
         case 4: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 4); break;
+        case 5: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 5); break;
         default: NAME(ascend_top_wide)(tree, block, state, adjoint, top, scratch);
     }
 }
@@ -227,7 +226,8 @@ static void NAME(ascend_last)(const NAME(backward_tree) *tree, VEC *block, const
 }
 
 /* Takes everything below one word of length `length` through the block: down, and back up.
- * block: Y[1 ... depth - length] of the word at every step, replaced by P of the same. */
+ * block: Y[1 ... depth - length] of the word at every step, replaced by P of the same; that of the
+ * empty word stays if it has at least three numbers a step. */
 static void NAME(ascend)(const NAME(backward_tree) *tree, ptrdiff_t length, ptrdiff_t word,
                          VEC *block, VEC *scratch) {
     const NAME(tree) *forward = &tree->forward;
@@ -250,6 +250,7 @@ static void NAME(ascend)(const NAME(backward_tree) *tree, ptrdiff_t length, ptrd
     for (ptrdiff_t first = 0, count; first < channels; first += count) {
         count = channels - first < 4 ? channels - first : 4;
         NAME(ascent) to = {first ? sum : NULL, first + count < channels ? sum : block};
+        if (tree->whole && length == 0) to = (NAME(ascent)){NULL, NULL};
         NAME(descend_chains)(forward, chains, block, state + first, scratch, first, count);
         for (ptrdiff_t c = 0; c < count; c++)
             NAME(ascend)(tree, length + 1, child + first + c, scratch + c * stride,

@@ -73,6 +73,7 @@ class SoftSortResiduals(NamedTuple):
     order: np.ndarray  # int32: the permutation that sorts, as np.argsort gives it
     starts: np.ndarray  # bool: where blocks begin, in sorted order
     weights: np.ndarray | None  # "kl": the derivative of the block's values by each sorted entry
+    dtype: np.dtype  # of the result
     regularization: str
     regularization_strength: float
     axis: int
@@ -205,6 +206,7 @@ def soft_sort_forward(
         order.reshape(moved),
         starts.reshape(moved),
         None if weights is None else weights.reshape(moved),
+        value.dtype,
         regularization,
         options[1],
         axis,
@@ -250,9 +252,9 @@ def soft_sort_backward(residuals, grad, *, strength_gradient=False):
     """
     check_residuals(residuals, SoftSortResiduals)
     with_strength = boolean(strength_gradient, "strength_gradient")
-    weights, axis = residuals.weights, residuals.axis
-    dtype = None if weights is None else weights.dtype
-    grad, rows = check_grad(grad, residuals.order, axis, dtype, "the sorted values")
+    axis = residuals.axis
+    shape = result_shape(residuals.order, axis)
+    grad, rows = check_grad(grad, shape, residuals.dtype, axis, "the sorted values")
     x_gradient, strength = run_backward("sort", residuals, rows, with_strength)
     x_gradient = from_rows(x_gradient, grad.shape, axis)
     return SoftSortGradients(x_gradient, strength) if with_strength else x_gradient
@@ -397,7 +399,8 @@ def soft_rank_backward(residuals, grad, *, strength_gradient=False):
     check_residuals(residuals, SoftRankResiduals)
     with_strength = boolean(strength_gradient, "strength_gradient")
     axis = residuals.axis
-    grad, rows = check_grad(grad, residuals.blocks, axis, residuals.ranks.dtype, "the ranks")
+    shape = result_shape(residuals.blocks, axis)
+    grad, rows = check_grad(grad, shape, residuals.ranks.dtype, axis, "the ranks")
     x_gradient, strength = run_backward("rank", residuals, rows, with_strength)
     x_gradient = from_rows(x_gradient, grad.shape, axis)
     return SoftRankGradients(x_gradient, strength) if with_strength else x_gradient
@@ -447,16 +450,30 @@ def check_residuals(residuals, kind):
         raise TypeError(f"residuals must be {kind.__name__}, not {type(residuals).__name__}")
 
 
-def check_grad(grad, moved, axis, dtype, what):
-    """Return `grad` as an array, and as rows; `moved` has its shape with the axis last."""
+def result_shape(moved, axis):
+    """Return the shape of the result; `moved` has its axis last."""
+    *others, n = moved.shape
+    return (*others[:axis], n, *others[axis:])
+
+
+def check_grad(grad, shape, dtype, axis, what):
+    """Return `grad` as an array, and as rows."""
     if namespace(grad=grad) is not np:
         raise TypeError("grad: CuPy arrays have no kernels here yet; use cupy.asnumpy")
     grad = real_array(grad, "grad", dtype)
-    *others, n = moved.shape
-    shape = (*others[:axis], n, *others[axis:])
     if grad.shape != shape:
         raise ValueError(f"grad must have the shape of {what}, {shape}, not {grad.shape}")
     return grad, to_rows(grad, axis)
+
+
+def sort_rows(rows, order):
+    """Return sorted rows, and fill `order` with the permutations; equal entries keep their order.
+
+    Infinite entries are allowed, NaN is not.
+    """
+    value = np.empty_like(rows)
+    kernel.sort(value, order, rows)
+    return value
 
 
 def run_forward(kind, value, rows, options, order=None, starts=None, weights=None, blocks=None):

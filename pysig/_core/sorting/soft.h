@@ -25,13 +25,14 @@
 
 #define DEVICE static inline
 
+enum { SOFT_SORT_HARD = 16 }; /* no soft sort, but a kind of problem, too */
 enum { SOFT_OK, SOFT_NAN, SOFT_INFINITE };
 
 /* All arrays are [batch][n] in C order.  Those that only the gradient needs are NULL where it is
  * not asked for. */
 typedef struct {
     ptrdiff_t batch, n;
-    int kind; /* of blocks.h */
+    int kind; /* of blocks.h, or SOFT_SORT_HARD */
     int sign; /* -1: descending order */
     int is_double, level;
     double strength;

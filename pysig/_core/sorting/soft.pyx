@@ -43,7 +43,7 @@ cdef extern from "sorting/soft.h" nogil:
         int32_t *bins
         double *columns
 
-    int SOFT_SORT_L2, SOFT_RANK_L2, SOFT_SORT_KL, SOFT_RANK_KL
+    int SOFT_SORT_L2, SOFT_RANK_L2, SOFT_SORT_KL, SOFT_RANK_KL, SOFT_SORT_HARD
     int SOFT_OK, SOFT_NAN, SOFT_INFINITE
     int soft_short_rows(const soft_problem *, Py_ssize_t, Py_ssize_t,
                         const soft_workspace *) noexcept
@@ -61,6 +61,7 @@ KINDS = {
     ("rank", "l2"): SOFT_RANK_L2,
     ("sort", "kl"): SOFT_SORT_KL,
     ("rank", "kl"): SOFT_RANK_KL,
+    ("sort", "hard"): SOFT_SORT_HARD,
 }
 FINITE, NAN, INFINITE = SOFT_OK, SOFT_NAN, SOFT_INFINITE
 
@@ -316,6 +317,11 @@ def forward(value, order, starts, weights, blocks, x, kind, sign, strength):
     for i in range(tasks):
         worst = max(worst, status[i])
     return worst
+
+
+def sort(value, order, x):
+    """Write the sorted rows of x, without NaN, and the permutations; all are (batch, n)."""
+    return forward(value, order, None, None, None, x, ("sort", "hard"), 1, 1.0)
 
 
 def backward(x_gradient, strength_gradient, grad, value, order, starts, weights, blocks, kind, sign,

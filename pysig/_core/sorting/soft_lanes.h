@@ -1,12 +1,11 @@
 /* Sorting short rows, one row in each lane of a vector: a network of comparators. */
 
-/* rows[j][0] <= rows[j][1] afterwards, in every lane. */
-ALWAYS_INLINE void NAME(sort_pair)(REAL *restrict low, REAL *restrict high) {
-    for (int lane = 0; lane < LANES; lane++) {
-        REAL a = low[lane], b = high[lane];
-        low[lane] = a < b ? a : b;
-        high[lane] = b > a ? b : a;
-    }
+/* low <= high afterwards, in every lane.  Compilers make branches of a loop with comparisons. */
+ALWAYS_INLINE void NAME(sort_pair)(REAL *low, REAL *high) {
+    const NAME(vector) a = NAME(load)(low), b = NAME(load)(high);
+    const NAME(mask) is_less = (NAME(mask))(a < b), a_bits = (NAME(mask))a, b_bits = (NAME(mask))b;
+    NAME(store)(low, (NAME(vector))((a_bits & is_less) | (b_bits & ~is_less)));
+    NAME(store)(high, (NAME(vector))((b_bits & is_less) | (a_bits & ~is_less)));
 }
 
 /* Sorts each lane of rows[n][LANES] by Batcher's odd-even merge sort ("Sorting networks and their

@@ -1,7 +1,16 @@
 /* One row: from the sorted entries to its blocks, and to the result. */
 
+/* Puts exp((s - last) / strength) in place of s, if none of them underflows. */
+static int NAME(soft_exponentials)(REAL *sorted, ptrdiff_t n, double strength) {
+    const double last = (double)sorted[n - 1], inverse = 1 / strength;
+    if (!(((double)sorted[0] - last) * inverse > (REAL_BYTES == 8 ? -600 : -80))) return 0;
+    for (ptrdiff_t i = 0; i < n; i++)
+        sorted[i] = (REAL)soft_exp_negative(((double)sorted[i] - last) * inverse);
+    return 1;
+}
+
 /* Pools a sorted row; infinite entries, which only ranks may have, are blocks of their own. */
-static ptrdiff_t NAME(soft_make_blocks)(const soft_problem *problem, const REAL *sorted,
+static ptrdiff_t NAME(soft_make_blocks)(const soft_problem *problem, int kind, const REAL *sorted,
                                         soft_block *stack) {
     const ptrdiff_t n = problem->n;
     const double strength = problem->strength;
@@ -9,7 +18,7 @@ static ptrdiff_t NAME(soft_make_blocks)(const soft_problem *problem, const REAL 
     while (begin < n && sorted[begin] < -REAL_MAX) begin++;
     while (end > begin && sorted[end - 1] > REAL_MAX) end--;
     if (begin > 1) stack[blocks++] = (soft_block){0, 0, (int)begin};
-    switch (problem->kind) { /* constants, so that each call becomes a loop of its own */
+    switch (kind) { /* constants, so that each call becomes a loop of its own */
     case SOFT_SORT_L2:
         blocks += NAME(soft_pool)(SOFT_SORT_L2, sorted, begin, end, strength, stack + blocks);
         break;
@@ -19,8 +28,11 @@ static ptrdiff_t NAME(soft_make_blocks)(const soft_problem *problem, const REAL 
     case SOFT_SORT_KL:
         blocks += NAME(soft_pool)(SOFT_SORT_KL, sorted, begin, end, strength, stack + blocks);
         break;
-    default:
+    case SOFT_RANK_KL:
         blocks += NAME(soft_pool)(SOFT_RANK_KL, sorted, begin, end, strength, stack + blocks);
+        break;
+    default:
+        blocks += NAME(soft_pool)(SOFT_RANK_EXP, sorted, begin, end, strength, stack + blocks);
     }
     if (n - end > 1) stack[blocks++] = (soft_block){0, (int)end, (int)(n - end)};
     return blocks;
@@ -70,29 +82,33 @@ static void NAME(soft_write_sort)(const soft_problem *problem, const soft_block 
 }
 
 /* The ranks of one block, in place of its sorted entries. */
-static void NAME(soft_rank_block)(const soft_problem *problem, const soft_block *block,
+static void NAME(soft_rank_block)(int kind, double strength, const soft_block *block,
                                   REAL *sorted) {
-    const double inverse = 1 / problem->strength, centre = block->start + 0.5 * (block->length + 1);
+    const double inverse = 1 / strength, centre = block->start + 0.5 * (block->length + 1);
     const int m = block->length;
     sorted += block->start;
     const double first = (double)sorted[0], last = (double)sorted[m - 1], mean = block->sum / m;
+    double sum = block->sum;
     if (first < -REAL_MAX || first > REAL_MAX) {
         for (int i = 0; i < m; i++) sorted[i] = (REAL)centre;
-    } else if (problem->kind == SOFT_RANK_L2) {
+        return;
+    }
+    if (kind == SOFT_RANK_L2) {
         for (int i = 0; i < m; i++)
             sorted[i] = (REAL)(((double)sorted[i] - first - mean) * inverse + centre);
-    } else {
-        double sum = 0;
+        return;
+    }
+    if (kind == SOFT_RANK_KL) {
         for (int i = 0; i < m; i++)
             sorted[i] = (REAL)soft_exp_negative(((double)sorted[i] - last) * inverse);
-        for (int i = 0; i < m; i++) sum += (double)sorted[i];
-        const double share = soft_positions(block) / sum;
-        for (int i = 0; i < m; i++) sorted[i] = (REAL)(share * (double)sorted[i]);
+        sum = NAME(soft_sum)(sorted, m, 0);
     }
+    const double share = soft_positions(block) / sum;
+    for (int i = 0; i < m; i++) sorted[i] = (REAL)(share * (double)sorted[i]);
 }
 
 /* A row of soft ranks from its sorted entries, which are overwritten. */
-static void NAME(soft_write_rank)(const soft_problem *problem, const soft_block *blocks,
+static void NAME(soft_write_rank)(const soft_problem *problem, int kind, const soft_block *blocks,
                                   ptrdiff_t count, const int32_t *order, REAL *sorted, REAL *value,
                                   int32_t *number) {
     const ptrdiff_t n = problem->n;
@@ -105,7 +121,7 @@ static void NAME(soft_write_rank)(const soft_problem *problem, const soft_block 
             if (number) number[order[position]] = block;
         }
         if (k == count) break;
-        NAME(soft_rank_block)(problem, &blocks[k], sorted);
+        NAME(soft_rank_block)(kind, problem->strength, &blocks[k], sorted);
         for (; position < next + blocks[k].length; position++) {
             value[order[position]] = sorted[position];
             if (number) number[order[position]] = block;
@@ -121,11 +137,15 @@ static int NAME(soft_finish_row)(const soft_problem *problem, ptrdiff_t row, con
     soft_block *blocks = (soft_block *)(void *)keys;
     REAL *value = (REAL *)problem->value + offset;
     const int is_rank = problem->kind == SOFT_RANK_L2 || problem->kind == SOFT_RANK_KL;
+    if (problem->kind == SOFT_SORT_HARD) return SOFT_OK;
     if (!is_rank && !(sorted[0] >= -REAL_MAX && sorted[n - 1] <= REAL_MAX)) return SOFT_INFINITE;
-    const ptrdiff_t count = NAME(soft_make_blocks)(problem, sorted, blocks);
+    int kind = problem->kind;
+    if (kind == SOFT_RANK_KL && NAME(soft_exponentials)(sorted, n, problem->strength))
+        kind = SOFT_RANK_EXP;
+    const ptrdiff_t count = NAME(soft_make_blocks)(problem, kind, sorted, blocks);
     if (is_rank) {
         int32_t *number = problem->blocks ? problem->blocks + offset : NULL;
-        NAME(soft_write_rank)(problem, blocks, count, order, sorted, value, number);
+        NAME(soft_write_rank)(problem, kind, blocks, count, order, sorted, value, number);
     } else {
         uint8_t *starts = problem->starts ? problem->starts + offset : NULL;
         REAL *weights = problem->weights ? (REAL *)problem->weights + offset : NULL;

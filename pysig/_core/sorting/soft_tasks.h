@@ -13,9 +13,9 @@ static int32_t *NAME(soft_order_row)(const soft_problem *problem, ptrdiff_t row,
 /* Where a row's sorted entries go: a soft sort overwrites them with its values. */
 static REAL *NAME(soft_sorted_row)(const soft_problem *problem, ptrdiff_t row,
                                    const soft_workspace *workspace) {
-    if (problem->kind == SOFT_SORT_L2 || problem->kind == SOFT_SORT_KL)
-        return (REAL *)problem->value + row * problem->n;
-    return (REAL *)workspace->sorted;
+    if (problem->kind == SOFT_RANK_L2 || problem->kind == SOFT_RANK_KL)
+        return (REAL *)workspace->sorted;
+    return (REAL *)problem->value + row * problem->n;
 }
 
 /* A row that is in order already. */

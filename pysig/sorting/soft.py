@@ -62,7 +62,7 @@ __all__ = [
     "soft_sort_forward",
 ]
 
-LARGEST_LENGTH = 2**29
+LARGEST_LENGTH = 2**28
 SMALLEST_STRENGTH = float(np.finfo(np.float64).tiny)
 SIGNS = {"ascending": 1, "descending": -1}
 
@@ -136,7 +136,7 @@ def soft_sort(
     Raises
     ------
     ValueError
-        If `x` has NaN or infinite entries, no axis, or more than 2**29 entries along it; if
+        If `x` has NaN or infinite entries, no axis, or more than 2**28 entries along it; if
         `regularization` or `direction` is none of those above; if the strength is not positive
         (at least 2.3e-308) and finite; if `axis` is out of range.
     TypeError
@@ -291,7 +291,7 @@ def soft_rank(
     Raises
     ------
     ValueError
-        If `x` has NaN entries, no axis, or more than 2**29 entries along it; if `regularization`
+        If `x` has NaN entries, no axis, or more than 2**28 entries along it; if `regularization`
         or `direction` is none of those above; if the strength is not positive (at least 2.3e-308)
         and finite; if `axis` is out of range.
     TypeError

@@ -57,10 +57,8 @@ def test_permutations_are_stable(dtype, n, kind, rng):
 def test_largest_numbers_and_infinity_are_kept_apart(n, rng):
     largest = np.finfo(float).max
     x = rng.choice([np.inf, -np.inf, largest, -largest, np.nextafter(largest, 0), 1.0], size=n)
-    with np.errstate(over="ignore"):
-        ranks = pysig.soft_rank(x, regularization_strength=1e-300)
-    order = np.argsort(x, kind="stable")
-    assert np.all(np.diff(ranks[order])[np.diff(x[order]) != 0] > 0)
+    ranks = pysig.soft_rank(x, regularization_strength=1e-300)
+    assert_array_equal(ranks, [(x < a).sum() + ((x == a).sum() + 1) / 2 for a in x])
 
 
 @operations
@@ -151,7 +149,10 @@ def test_every_instruction_set(level, tmp_path):
         results.append(np.load(path))
     for key, expected in results[0].items():
         eps = np.finfo(expected.dtype).eps
-        assert_allclose(results[1][key], expected, rtol=200 * eps, atol=2000 * eps, err_msg=key)
+        size = expected.shape[-1] / float(key.split()[2]) if "rank" in key else 10
+        assert_allclose(
+            results[1][key], expected, rtol=100 * eps, atol=100 * eps * size, err_msg=key
+        )
 
 
 @operations

@@ -73,7 +73,7 @@ static void NAME(isotonic_row)(const isotonic_problem *problem, ptrdiff_t row,
     const ptrdiff_t blocks = NAME(isotonic_pool)(&input, stack);
     REAL *value = (REAL *)problem->value + row * n;
     memcpy(value, (const REAL *)problem->y + row * n, (size_t)n * sizeof *value);
-    if (problem->starts) memset(problem->starts + row * n, 1, (size_t)n);
+    for (ptrdiff_t i = 0; problem->starts && i < n; i++) problem->starts[row * n + i] = 1;
     for (ptrdiff_t k = 0; k < blocks; k++) {
         const double mean = stack[k].sum / stack[k].weight;
         const double result = stack[k].reference + (problem->is_kl ? log(mean) : mean);
@@ -179,7 +179,7 @@ static void NAME(projection_row)(const isotonic_problem *problem, ptrdiff_t row,
     REAL *w_share = problem->w_share ? (REAL *)problem->w_share + offset : NULL;
     const ptrdiff_t blocks = NAME(projection_pool)(problem, z, w, stack);
     memcpy(value, w, (size_t)n * sizeof *value);
-    if (problem->starts) memset(problem->starts + offset, 1, (size_t)n);
+    for (ptrdiff_t i = 0; problem->starts && i < n; i++) problem->starts[offset + i] = 1;
     if (z_share)
         for (ptrdiff_t i = 0; i < n; i++) z_share[i] = w_share[i] = 1;
     for (ptrdiff_t k = 0; k < blocks; k++) {

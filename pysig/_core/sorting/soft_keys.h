@@ -30,10 +30,11 @@ static inline uint64_t soft_ordinal(double value) {
     return bits >> 63 ? ~bits : bits | (uint64_t)1 << 63;
 }
 
-/* Ones in the bits of a key that hold the index. */
+/* Ones in the bits of a key that hold the index.  It is counted from 1, and there is a number above
+ * the last one, so that no key becomes a zero: the two zeros compare as equal. */
 static uint64_t soft_index_mask(ptrdiff_t n) {
     uint64_t mask = 0;
-    while (mask < (uint64_t)n - 1) mask = 2 * mask + 1;
+    while (mask < (uint64_t)n + 1) mask = 2 * mask + 1;
     return mask;
 }
 
@@ -91,7 +92,7 @@ static int NAME(soft_make_keys)(const REAL *x, ptrdiff_t first, ptrdiff_t end, i
         value = value < largest ? value : largest;
         value = value > -largest ? value : -largest;
         const uint64_t bits = soft_bits(value);
-        const uint64_t index = (uint64_t)i ^ (0 - (bits >> 63));
+        const uint64_t index = ((uint64_t)i + 1) ^ (0 - (bits >> 63));
         keys[i - first] = soft_from_bits((bits & ~mask) | (index & mask));
     }
     return nan;
@@ -102,7 +103,7 @@ static void NAME(soft_take_keys)(const double *keys, ptrdiff_t n, const REAL *x,
                                  uint64_t mask, int32_t *order, REAL *sorted) {
     for (ptrdiff_t i = 0; i < n; i++) {
         const uint64_t bits = soft_bits(keys[i]);
-        order[i] = (int32_t)((bits ^ (0 - (bits >> 63))) & mask);
+        order[i] = (int32_t)((bits ^ (0 - (bits >> 63))) & mask) - 1;
 #if REAL_BYTES == 4
         sorted[i] = (REAL)soft_from_bits(bits & ~mask);
 #endif

@@ -1,9 +1,9 @@
 r"""Isotonic regression and the projection onto a permutahedron, and their gradients.
 
 Isotonic regression fits monotonic values v to y. With weights ω and "l2" it minimises
-:math:`\sum_i \omega_i (y_i - v_i)^2`; with "kl" :math:`\sum_i \omega_i (e^{y_i - v_i} + v_i)`, which is
-the Kullback-Leibler divergence of :math:`e^v` and :math:`e^y`. The solution is constant on blocks of
-neighbours: the mean of y, or the logarithm of the mean of :math:`e^y` (so that with "kl",
+:math:`\sum_i \omega_i (y_i - v_i)^2`; with "kl" :math:`\sum_i \omega_i (e^{y_i - v_i} + v_i)`,
+which is the Kullback-Leibler divergence of :math:`e^v` and :math:`e^y`. The solution is constant on
+blocks of neighbours: the mean of y, or the logarithm of the mean of :math:`e^y` (so that with "kl",
 :math:`e^v` is the isotonic regression of :math:`e^y`, but nothing overflows). Pooling adjacent
 violators finds the blocks in time linear in n (Best and Chakravarti, "Active set algorithms for
 isotonic regression", 1990).
@@ -286,7 +286,7 @@ def project_permutahedron_forward(z, w, *, regularization="l2", axis=-1):
     >>> gradients.z
     array([ 0. ,  0.5, -0.5])
     >>> gradients.w
-    array([0. , 0.5, 0.5])
+    array([0.5, 0. , 0.5])
     """
     return run_projection(z, w, regularization, axis, True)
 

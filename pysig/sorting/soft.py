@@ -438,8 +438,7 @@ def check_rows(x, axis, name="x"):
     axis = axis_number(axis, x.ndim, name)
     if x.shape[axis] > LARGEST_LENGTH:
         raise ValueError(
-            f"{name} must have at most {LARGEST_LENGTH} entries along the axis, "
-            f"not {x.shape[axis]}"
+            f"{name} must have at most {LARGEST_LENGTH} entries along the axis, not {x.shape[axis]}"
         )
     return x, to_rows(x, axis), axis
 

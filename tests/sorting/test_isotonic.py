@@ -48,7 +48,13 @@ def test_definition(regularization, increasing, dtype, y, data):
 def test_scipy_agrees(increasing, n, rng):
     weights = rng.uniform(0.1, 3, size=n)
     walk = np.cumsum(rng.normal(size=n))
-    for y in [rng.normal(size=n), np.sort(rng.normal(size=n)), walk, np.ones(n), np.arange(n) % 7.0]:
+    for y in [
+        rng.normal(size=n),
+        np.sort(rng.normal(size=n)),
+        walk,
+        np.ones(n),
+        np.arange(n) % 7.0,
+    ]:
         for w in [None, weights]:
             expected = scipy.optimize.isotonic_regression(y, weights=w, increasing=increasing)
             value = pysig.isotonic_regression(y, weights=w, increasing=increasing)
@@ -230,7 +236,9 @@ def test_axes_and_broadcasting(regularization, rng):
 
 def test_no_entries():
     for shape in [(0,), (2, 0), (0, 2)]:
-        value, residuals = pysig.isotonic_regression_forward(np.zeros(shape), weights=np.ones(shape))
+        value, residuals = pysig.isotonic_regression_forward(
+            np.zeros(shape), weights=np.ones(shape)
+        )
         assert pysig.isotonic_regression_backward(residuals, value).y.shape == shape
         value, residuals = pysig.project_permutahedron_forward(np.zeros(shape), np.zeros(shape))
         assert pysig.project_permutahedron_backward(residuals, value).w.shape == shape

@@ -9,6 +9,7 @@
  *     soft_rows.h             one row from the sorted entries to the result
  *     soft_backward.h         the gradients of one row
  *     soft_tasks.h            several rows
+ *     soft_buckets.h          one row, sorted by several threads
  *     soft.h (this file)      what all compilations share
  *     soft.pyx                a loop over rows, with threads; long rows are sorted by NumPy
  *
@@ -56,6 +57,16 @@ typedef struct {
     double *columns; /* short rows: as many as keys */
 } soft_workspace;
 
+/* A long row is sorted in so many parts, where there are threads for it. */
+#define SOFT_BUCKETS 8
+
+/* The bucket of each key is the number of splitters that are less. */
+ALWAYS_INLINE int soft_bucket(double key, const double *splitters) {
+    int bucket = 0;
+    for (int j = 0; j < SOFT_BUCKETS - 1; j++) bucket += splitters[j] < key;
+    return bucket;
+}
+
 #define SIMD_TEMPLATE "sorting/soft_template.h"
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
@@ -79,23 +90,65 @@ static int soft_short_rows(const soft_problem *problem, ptrdiff_t first, ptrdiff
                      workspace);
 }
 
-/* keys: [n], for this row; NULL: the row of `value` is to be sorted itself. */
+/* For the next five: keys: [n], for this row; NULL: the row of `value` is to be sorted itself. */
+
 static int soft_prepare_row(const soft_problem *problem, ptrdiff_t row, double *keys,
                             const soft_workspace *workspace) {
-    if (!keys)
-        return SOFT_CALL(soft_prepare_values, problem->is_double, problem->level, problem, row,
+    if (keys)
+        return SOFT_CALL(soft_prepare_row, problem->is_double, problem->level, problem, row, keys,
                          workspace);
-    return SOFT_CALL(soft_prepare_row, problem->is_double, problem->level, problem, row,
-                     soft_index_mask(problem->n), keys, workspace);
+    return SOFT_CALL(soft_prepare_values, problem->is_double, problem->level, problem, row,
+                     workspace);
 }
 
 static int soft_finish_row(const soft_problem *problem, ptrdiff_t row, double *keys,
                            const soft_workspace *workspace) {
-    if (!keys)
-        return SOFT_CALL(soft_finish_values, problem->is_double, problem->level, problem, row,
+    if (keys)
+        return SOFT_CALL(soft_finish_keys, problem->is_double, problem->level, problem, row, keys,
                          workspace);
-    return SOFT_CALL(soft_finish_keys, problem->is_double, problem->level, problem, row,
-                     soft_index_mask(problem->n), keys, workspace);
+    return SOFT_CALL(soft_finish_values, problem->is_double, problem->level, problem, row,
+                     workspace);
+}
+
+/* As soft_prepare_row, but the keys, or the values, are not made. */
+static int soft_try_row(const soft_problem *problem, ptrdiff_t row, const double *keys,
+                        const soft_workspace *workspace) {
+    if (keys)
+        return SOFT_CALL(soft_try_row, problem->is_double, problem->level, problem, row, workspace);
+    return SOFT_CALL(soft_try_values, problem->is_double, problem->level, problem, row, workspace);
+}
+
+static void soft_fill_buckets(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
+                              ptrdiff_t end, const double *splitters, ptrdiff_t *places,
+                              double *keys) {
+    SOFT_CALL(soft_fill_buckets, problem->is_double, problem->level, problem, row, first, end,
+              splitters, places, keys);
+}
+
+/* As soft_finish_row, after soft_take_part for all parts of the row. */
+static int soft_finish_taken(const soft_problem *problem, ptrdiff_t row, double *keys,
+                             const soft_workspace *workspace) {
+    if (keys)
+        return SOFT_CALL(soft_finish_taken, problem->is_double, problem->level, problem, row, keys,
+                         workspace);
+    return SOFT_CALL(soft_finish_values, problem->is_double, problem->level, problem, row,
+                     workspace);
+}
+
+static void soft_choose_splitters(const soft_problem *problem, ptrdiff_t row, double *splitters) {
+    SOFT_CALL(soft_choose_splitters, problem->is_double, problem->level, problem, row, splitters);
+}
+
+static int soft_count_buckets(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
+                              ptrdiff_t end, const double *splitters, ptrdiff_t *counts) {
+    return SOFT_CALL(soft_count_buckets, problem->is_double, problem->level, problem, row, first,
+                     end, splitters, counts);
+}
+
+static void soft_take_part(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
+                           ptrdiff_t end, const double *keys, const soft_workspace *workspace) {
+    SOFT_CALL(soft_take_part, problem->is_double, problem->level, problem, row, first, end, keys,
+              workspace);
 }
 
 static void soft_backward_rows(const soft_problem *problem, ptrdiff_t first, ptrdiff_t last,

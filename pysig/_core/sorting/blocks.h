@@ -101,8 +101,7 @@ DEVICE void NAME(soft_add_block)(int kind, const REAL *s, soft_block *a, const s
 DEVICE ptrdiff_t NAME(soft_skip)(const REAL *s, ptrdiff_t i, ptrdiff_t end, double inverse) {
     for (; i + 64 < end; i += 64) {
         int pooled = 0;
-        for (ptrdiff_t j = i; j < i + 64; j++)
-            pooled |= (double)s[j + 1] - (double)s[j] >= inverse;
+        for (ptrdiff_t j = i; j < i + 64; j++) pooled |= (double)s[j + 1] - (double)s[j] >= inverse;
         if (pooled) break;
     }
     return i;

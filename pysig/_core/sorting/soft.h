@@ -39,33 +39,26 @@ typedef struct {
     double strength;
     const void *x;
     void *value;
-    int32_t *order;      /* sort: the permutation that sorts */
-    uint8_t *starts;     /* sort: 1 where a block begins */
-    void *weights;       /* sort, kl: the share of each entry in the sum of its block */
-    int32_t *blocks;     /* rank: the number of each entry's block, in the order of x */
-    const void *grad;    /* backward: the gradient of value */
-    void *x_gradient;    /* backward */
+    int32_t *order;            /* sort: the permutation that sorts */
+    uint8_t *starts;           /* sort: 1 where a block begins */
+    void *weights;             /* sort, kl: the share of each entry in the sum of its block */
+    int32_t *blocks;           /* rank: the number of each entry's block, in the order of x */
+    const void *grad;          /* backward: the gradient of value */
+    void *x_gradient;          /* backward */
     double *strength_gradient; /* backward: [batch], or NULL */
 } soft_problem;
 
 /* What a thread works in: room for one long row, or for a few short ones. */
 typedef struct {
-    double *keys;   /* [n], later the blocks */
-    int32_t *order; /* [n] */
-    void *sorted;   /* [n] */
-    int32_t *bins;  /* [n] */
+    double *keys;    /* [n], later the blocks */
+    int32_t *order;  /* [n] */
+    void *sorted;    /* [n] */
+    int32_t *bins;   /* [n] */
     double *columns; /* short rows: as many as keys */
 } soft_workspace;
 
 /* A long row is sorted in so many parts, where there are threads for it. */
 #define SOFT_BUCKETS 8
-
-/* The bucket of each key is the number of splitters that are less. */
-ALWAYS_INLINE int soft_bucket(double key, const double *splitters) {
-    int bucket = 0;
-    for (int j = 0; j < SOFT_BUCKETS - 1; j++) bucket += splitters[j] < key;
-    return bucket;
-}
 
 #define SIMD_TEMPLATE "sorting/soft_template.h"
 #include "simd_compile.h"

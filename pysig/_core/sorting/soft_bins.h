@@ -164,8 +164,7 @@ static int NAME(soft_rank_bins)(const REAL *x, ptrdiff_t n, int sign, double str
     if (clusters == 1)
         NAME(soft_rank_one_block)(x, n, sign, strength, origin, value, blocks);
     else
-        NAME(soft_rank_clusters)
-    (x, n, sign, strength, origin, bin, clusters, value, workspace);
+        NAME(soft_rank_clusters)(x, n, sign, strength, origin, bin, clusters, value, workspace);
     return 1;
 }
 #undef STRIP

@@ -41,10 +41,9 @@ static void NAME(soft_take_part)(const soft_problem *problem, ptrdiff_t row, ptr
                                  ptrdiff_t end, const double *keys,
                                  const soft_workspace *workspace) {
     const REAL *x = (const REAL *)problem->x + row * problem->n;
-    NAME(soft_take_keys)
-    (keys + first, end - first, x, problem->sign, soft_index_mask(problem->n),
-     NAME(soft_order_row)(problem, row, workspace) + first,
-     NAME(soft_sorted_row)(problem, row, workspace) + first);
+    NAME(soft_take_keys)(keys + first, end - first, x, problem->sign, soft_index_mask(problem->n),
+                         NAME(soft_order_row)(problem, row, workspace) + first,
+                         NAME(soft_sorted_row)(problem, row, workspace) + first);
 }
 
 /* A row whose entries have been taken from the keys, which are overwritten. */
@@ -54,8 +53,8 @@ static int NAME(soft_finish_taken)(const soft_problem *problem, ptrdiff_t row, d
     REAL *sorted = NAME(soft_sorted_row)(problem, row, workspace);
 #if REAL_BYTES == 8
     const REAL *x = (const REAL *)problem->x + row * problem->n;
-    NAME(soft_refine)
-    (problem->n, x, problem->sign, soft_index_mask(problem->n), keys, order, sorted);
+    NAME(soft_refine)(problem->n, x, problem->sign, soft_index_mask(problem->n), keys, order,
+                      sorted);
 #endif
     return NAME(soft_finish_row)(problem, row, order, sorted, keys);
 }

@@ -6,7 +6,9 @@ import zipfile
 from pathlib import Path
 
 WHEEL_TAG = "-cp311-abi3-"
-SOURCES = (".pyx", ".pxd", ".pyi", ".h")
+SOURCES = (".pyx", ".pxd", ".pyi", ".h", ".cu", ".cuh")
+# What type checkers read, and what CuPy compiles: the CUDA sources with all they may include.
+USED_AT_RUN_TIME = (".pyi", ".h", ".cu", ".cuh")
 
 
 def names(archive):
@@ -27,11 +29,15 @@ def problems(archive):
     if archive.endswith(".whl"):
         if WHEEL_TAG not in archive:
             yield f"the tag is not {WHEEL_TAG}"
-        required |= {path for path in sources if path.endswith(".pyi")}
+        required |= {path for path in sources if path.endswith(USED_AT_RUN_TIME)}
         required |= {path[: -len("pyx")] + "abi3.so" for path in sources if path.endswith(".pyx")}
         strays = {name for name in content if not name.startswith(("pysig/", "pysig-"))}
     else:
-        tests = {path.as_posix() for path in Path("tests").rglob("*.py")}
+        tests = {
+            path.as_posix()
+            for path in Path("tests").rglob("*")
+            if path.is_file() and path.suffix != ".pyc"
+        }
         required |= sources | tests | {"README.md", "LICENSE", "setup.py", "pyproject.toml"}
         strays = {name for name in content if name.endswith((".c", ".so", ".pyc"))}
     yield from (f"{name} is missing" for name in sorted(required - content))

@@ -375,7 +375,7 @@ def run_projection(z, w, regularization, axis, with_residuals):
         kernel.project(sorted_value, starts, z_shares, w_shares, sorted_z, sorted_w, is_kl)
         np.put_along_axis(value, z_order, sorted_value, -1)
     value = from_rows(value, z.shape, axis)
-    if not with_residuals:
+    if starts is None:
         return value, None
     residuals = PermutahedronResiduals(
         z_order, w_order, starts, z_shares, w_shares, z.dtype, z.shape, w.shape, axis

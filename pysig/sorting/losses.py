@@ -6,7 +6,7 @@ arXiv:2002.08871, section 6). There is one loss for each vector along the axis. 
 after ranking is computed in float64; the results have the type of the first argument.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -170,14 +170,18 @@ def spearman_loss_forward(
     >>> pysig.spearman_loss_backward(residuals, 1.0).round(4)
     array([ 0.187 , -0.5611,  0.3741])
     """
-    options = {"regularization": regularization, "regularization_strength": regularization_strength}
+    options: dict[str, Any] = {
+        "regularization": regularization,
+        "regularization_strength": regularization_strength,
+    }
     soft_target = boolean(soft_target, "soft_target")
     dtype, shape, axis, rows, target_rows = check_pair(prediction, target, "target", axis)
     refuse_nan(target_rows, "target")
     ranks, ranking = soft_rank_forward(rows, **options)
     unit, length = normalise(ranks)
-    target_options = options if soft_target else {"regularization_strength": HARD}
-    target_unit, _ = normalise(soft_rank(target_rows, **target_options))
+    if not soft_target:
+        options = {"regularization_strength": HARD}
+    target_unit, _ = normalise(soft_rank(target_rows, **options))
     correlation = (unit * target_unit).sum(-1, keepdims=True)
     slope = np.where(length > 0, correlation * unit - target_unit, 0)
     np.divide(slope, length, out=slope, where=length > 0)

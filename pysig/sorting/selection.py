@@ -202,7 +202,7 @@ def run_topk(x, k, regularization, strength, axis, with_residuals):
         mask, projection = run_projection(scaled, corners, "kl", -1, with_residuals)
         mask = np.minimum(np.exp(mask), 1)
     value = from_rows(mask.astype(x.dtype), x.shape, axis)
-    if not with_residuals:
+    if projection is None:
         return value, None
     residuals = SoftTopkMaskResiduals(
         projection, mask, x.dtype, x.shape, regularization, strength, axis

@@ -41,7 +41,7 @@ be sorted again for the gradient.
 
 import math
 import numbers
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -215,7 +215,7 @@ def soft_sort_forward(
     return from_rows(value, x.shape, axis), residuals
 
 
-def soft_sort_backward(residuals, grad, *, strength_gradient=False):
+def soft_sort_backward(residuals, grad, *, strength_gradient=False) -> Any:
     """
     Compute the gradient of `soft_sort`: the vector-Jacobian product.
 
@@ -257,7 +257,7 @@ def soft_sort_backward(residuals, grad, *, strength_gradient=False):
     grad, rows = check_grad(grad, shape, residuals.dtype, axis, "the sorted values")
     x_gradient, strength = run_backward("sort", residuals, rows, with_strength)
     x_gradient = from_rows(x_gradient, grad.shape, axis)
-    return SoftSortGradients(x_gradient, strength) if with_strength else x_gradient
+    return x_gradient if strength is None else SoftSortGradients(x_gradient, strength)
 
 
 def soft_rank(
@@ -361,7 +361,7 @@ def soft_rank_forward(
     return from_rows(value, x.shape, axis), residuals
 
 
-def soft_rank_backward(residuals, grad, *, strength_gradient=False):
+def soft_rank_backward(residuals, grad, *, strength_gradient=False) -> Any:
     """
     Compute the gradient of `soft_rank`: the vector-Jacobian product.
 
@@ -403,7 +403,7 @@ def soft_rank_backward(residuals, grad, *, strength_gradient=False):
     grad, rows = check_grad(grad, shape, residuals.ranks.dtype, axis, "the ranks")
     x_gradient, strength = run_backward("rank", residuals, rows, with_strength)
     x_gradient = from_rows(x_gradient, grad.shape, axis)
-    return SoftRankGradients(x_gradient, strength) if with_strength else x_gradient
+    return x_gradient if strength is None else SoftRankGradients(x_gradient, strength)
 
 
 def check_options(regularization, strength, direction):

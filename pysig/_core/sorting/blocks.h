@@ -101,8 +101,7 @@ DEVICE void NAME(soft_add_block)(int kind, const REAL *s, soft_block *a, const s
 DEVICE ptrdiff_t NAME(soft_skip)(const REAL *s, ptrdiff_t i, ptrdiff_t end, double inverse) {
     for (; i + 64 < end; i += 64) {
         int pooled = 0;
-        for (ptrdiff_t j = i; j < i + 64; j++)
-            pooled |= (double)s[j + 1] - (double)s[j] >= inverse;
+        for (ptrdiff_t j = i; j < i + 64; j++) pooled |= (double)s[j + 1] - (double)s[j] >= inverse;
         if (pooled) break;
     }
     return i;
@@ -115,8 +114,8 @@ DEVICE ptrdiff_t NAME(soft_pool)(int kind, const REAL *s, ptrdiff_t begin, ptrdi
     const int is_sort = kind == SOFT_SORT_L2 || kind == SOFT_SORT_KL;
     ptrdiff_t blocks = 0, i = begin;
     while (i < end) {
-        if (is_sort && blocks == 0 && i % 64 == 0)
-            i = NAME(soft_skip)(s, i, end, inverse);
+        const int is_apart = !blocks || stack[blocks - 1].start + stack[blocks - 1].length < i;
+        if (is_sort && is_apart && i % 64 == 0) i = NAME(soft_skip)(s, i, end, inverse);
         soft_block last = {NAME(soft_single)(kind, s, i), (int)i, 1};
         /* Neighbours that are all pooled need no sums to find out. */
         for (; i + 1 < end && NAME(soft_pair)(kind, s, i, strength, inverse); i++) {

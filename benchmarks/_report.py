@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,12 +24,15 @@ class Verdict:
     by_median: float
 
     @property
-    def outcome(self) -> str:
+    def margins(self) -> list[float]:
         sign = -1 if self.at_most else 1
-        margins = [sign * (value - self.wanted) for value in (self.by_minimum, self.by_median)]
-        if min(margins) >= 0:
+        return [sign * (value - self.wanted) for value in (self.by_minimum, self.by_median)]
+
+    @property
+    def outcome(self) -> str:
+        if min(self.margins) >= 0:
             return "reached"
-        return "missed" if max(margins) < 0 else "split"
+        return "missed" if max(self.margins) < 0 else "split"
 
     @property
     def reached(self) -> bool:
@@ -40,6 +44,11 @@ class Verdict:
 
     def cell(self) -> str:
         return f"{self.bound} reached" if self.reached else f"{self.bound} **{self.outcome}**"
+
+    def value_cell(self) -> str:
+        """For tables with a target in every column: the value, marked where it does not reach."""
+        values = ratio_cell((self.by_minimum, self.by_median))
+        return values if self.reached else f"{values} **{self.outcome}**"
 
     def sentence(self) -> str:
         values = ratio_cell((self.by_minimum, self.by_median))
@@ -80,6 +89,14 @@ def digits(value: float, significant: int = 3) -> str:
     return f"{value:.{max(places, 0)}f}"
 
 
+def conditions(dtype: str, threads: int) -> str:
+    return f"{dtype}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def progress(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
 class Report:
     """Collects the verdicts that the sections pass, to be summed up at the end."""
 
@@ -103,20 +120,22 @@ class Report:
 
     def summary(self) -> str:
         outcomes = ("reached", "missed", "split")
-        counts = {
-            target: Counter(one.outcome for one in self.verdicts if one.target == target)
+        targets = {
+            target: [verdict for verdict in self.verdicts if verdict.target == target]
             for target in dict.fromkeys(one.target for one in self.verdicts)
         }
-        rows = [
-            [target, *(str(count[outcome]) for outcome in outcomes)]
-            for target, count in counts.items()
-        ]
+        rows = []
+        for target, verdicts in targets.items():
+            count = Counter(verdict.outcome for verdict in verdicts)
+            worst = min(verdicts, key=lambda verdict: min(verdict.margins))
+            values = ratio_cell((worst.by_minimum, worst.by_median))
+            rows.append([target, worst.bound, values, *(str(count[each]) for each in outcomes)])
         lines = ["## Targets", "", "Split: reached by only one of minimum and median.", ""]
-        lines += [table(["target", *outcomes], rows), ""]
+        lines += [table(["target", "wanted", "worst", *outcomes], rows), ""]
         lines += [
             f"- {verdict.sentence()}"
-            for target in counts
-            for verdict in self.verdicts
-            if verdict.target == target and not verdict.reached
+            for verdicts in targets.values()
+            for verdict in verdicts
+            if not verdict.reached
         ]
         return "\n".join(lines)

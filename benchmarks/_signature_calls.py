@@ -6,7 +6,6 @@ import argparse
 import importlib
 import importlib.metadata
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -206,11 +205,3 @@ def installed_peers(with_iisignature_backward: bool) -> tuple[list[Library], dic
         remarks[name] = version if version == peer.wanted else f"{version}, NOT {peer.wanted}"
         peers.append(peer)
     return peers, remarks
-
-
-def conditions(dtype: str, threads: int) -> str:
-    return f"{dtype}, {threads} thread{'s' if threads > 1 else ''}"
-
-
-def progress(text: str) -> None:
-    print(f"  {text}", file=sys.stderr, flush=True)

@@ -20,7 +20,7 @@ from _measure import (
     interleave,
     peak_growth,
 )
-from _report import Report, digits, seconds_cell, table
+from _report import Report, conditions, digits, progress, seconds_cell, table
 from _signature_calls import (
     BOTH,
     FORWARD,
@@ -30,10 +30,8 @@ from _signature_calls import (
     Settings,
     Shape,
     brownian_path,
-    conditions,
     output_gradient,
     own_call,
-    progress,
 )
 
 import pysig

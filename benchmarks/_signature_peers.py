@@ -17,7 +17,7 @@ from _measure import (
     matrix_product_rate,
     ratio,
 )
-from _report import Report, digits, ratio_cell, seconds_cell, table
+from _report import Report, conditions, digits, progress, ratio_cell, seconds_cell, table
 from _signature_calls import (
     BACKWARD,
     BOTH,
@@ -30,11 +30,9 @@ from _signature_calls import (
     Settings,
     Shape,
     brownian_path,
-    conditions,
     output_gradient,
     own_backward,
     own_call,
-    progress,
 )
 
 import pysig

@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import threadpoolctl
-from _measure import available_processors, load_average, machine
+from _measure import load_average, machine
+from _options import measurable_threads, positive
 from _report import Report
 from _signature_calls import SHAPES, Library, Settings, Shape, installed_peers
 from _signature_costs import cost_section, latency_section, memory_section
@@ -90,20 +90,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def positive(text: str) -> float:
-    number = float(text)
-    if not number > 0:
-        raise argparse.ArgumentTypeError(f"a number of seconds above 0 is needed; got {text!r}")
-    return number
-
-
 def settings_of(options: argparse.Namespace, peers: Sequence[Library]) -> Settings:
-    available = available_processors()
-    threads = sorted({count for count in options.threads if 1 <= count <= available})
-    if len(threads) < len(set(options.threads)):
-        print(f"only 1 to {available} threads can be measured on this machine", file=sys.stderr)
-    if not threads:
-        raise SystemExit("no thread count left to measure")
+    threads = measurable_threads(options.threads)
     budget = options.budget or (0.4 if options.quick else 4.0)
     longest_call = options.longest_call or (0.3 if options.quick else 2.0)
     return Settings(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["LabelledPaths", "japanese_vowels"]
+__all__ = ["Abalone", "LabelledPaths", "abalone", "japanese_vowels"]
 
 
 class LabelledPaths(NamedTuple):
@@ -14,6 +14,45 @@ class LabelledPaths(NamedTuple):
     paths: np.ndarray
     lengths: np.ndarray
     labels: np.ndarray
+
+
+class Abalone(NamedTuple):
+    """Measurements of abalone shells, and what tells the age of the animals."""
+
+    measurements: np.ndarray
+    sex: np.ndarray
+    rings: np.ndarray
+
+
+def abalone() -> Abalone:
+    """Return the UCI data set Abalone.
+
+    4177 abalones from Tasmania. The age of one is known from the rings of its shell, which are
+    counted under a microscope; the rest is easy to measure. It is customary to train on the first
+    3133 and to test on the other 1044.
+
+    Returns
+    -------
+    Abalone
+        ``measurements`` of shape (4177, 7), float64: length, diameter, height (mm), whole weight,
+        weight of the meat, weight of the gut, weight of the dried shell (g), all divided by 200.
+        ``sex``, "M", "F", or "I" for infants, and ``rings``, integers, of shape (4177,).
+
+    Examples
+    --------
+    >>> from pysig.data import abalone
+    >>> data = abalone()
+    >>> data.measurements.shape
+    (4177, 7)
+    >>> int(data.rings.min()), int(data.rings.max())
+    (1, 29)
+    """
+    with np.load(Path(__file__).with_name("abalone.npz")) as stored:
+        return Abalone(
+            stored["measurements_two_thousandths"] / 2000,
+            stored["sex"],
+            stored["rings"].astype(np.intp),
+        )
 
 
 def japanese_vowels() -> tuple[LabelledPaths, LabelledPaths]:

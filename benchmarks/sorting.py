@@ -62,7 +62,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--rows", nargs="+", default=list(ROWS), choices=ROWS, help="default: all")
     add("--threads", type=int, nargs="+", default=[1, 2], help="thread counts (default: 1 2)")
     add("--parts", nargs="+", default=list(PARTS), choices=PARTS, help="default: all")
-    add("--budget", type=positive, help="seconds for each comparison (default: 2; quick: 0.2)")
+    add("--budget", type=positive, help="seconds for each comparison (default: 1.5; quick: 0.2)")
     add("--quick", action="store_true", help="smaller budgets: a rough picture in two minutes")
     results = Path(__file__).resolve().parent / "results" / "sorting.json"
     add("--json", type=Path, default=results, metavar="FILE", help="where everything is written")
@@ -71,7 +71,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def settings_of(options: argparse.Namespace, peer: Torchsort | None) -> Settings:
     threads = measurable_threads(options.threads)
-    budget = options.budget or (0.2 if options.quick else 2.0)
+    budget = options.budget or (0.2 if options.quick else 1.5)
     return Settings(peer, options.shapes, options.dtypes, options.rows, threads, budget)
 
 

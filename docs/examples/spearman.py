@@ -85,7 +85,8 @@ def spearman_fit(train: Part, start: np.ndarray) -> Fit:
 
 def correlation(part: Part, weights: np.ndarray) -> float:
     """Return the Spearman correlation itself, with hard ranks."""
-    return float(scipy.stats.spearmanr(part.features @ weights, part.rings)[0])
+    result: Any = scipy.stats.spearmanr(part.features @ weights, part.rings)
+    return float(result.statistic)
 
 
 def compared(order: np.ndarray | None = None) -> tuple[float, float]:

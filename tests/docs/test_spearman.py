@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ PROGRAM = DOCUMENTS / "examples" / "spearman.py"
 def program():
     """Return the program as a module, with fewer random splits."""
     spec = importlib.util.spec_from_file_location("spearman_example", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.SPLITS = 4
     return module

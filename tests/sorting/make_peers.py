@@ -86,10 +86,9 @@ def main() -> None:
     store("ties", arrays["ties_x"], *(("soft_rank", "l2", s) for s in STRENGTHS))
 
     for i, size in enumerate(SPEARMAN_SIZES):
-        pair = rng.standard_normal((2, *size))
-        arrays[f"spearman_{i}_pair"] = pair
+        prediction, target = arrays[f"spearman_{i}_pair"] = rng.standard_normal((2, *size))
         for regularization in REGULARIZATIONS:
-            losses, gradient = spearman(*pair, regularization, 1.0)
+            losses, gradient = spearman(prediction, target, regularization, 1.0)
             arrays[f"spearman_{i}_{regularization}_losses"] = losses
             arrays[f"spearman_{i}_{regularization}_gradient"] = gradient
 

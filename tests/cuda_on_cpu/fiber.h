@@ -128,12 +128,9 @@ class Fiber {
     // To be called once on the stack of the caller, before it switches to another.
     void adopt_caller() {
 #if defined(CUDA_ON_CPU_ASAN)
-        pthread_attr_t attributes;
-        void *address;
-        pthread_getattr_np(pthread_self(), &attributes);
-        pthread_attr_getstack(&attributes, &address, &size);
-        pthread_attr_destroy(&attributes);
-        bottom = address;
+        thread_local const Extent own = stack_of_this_thread(); // slow to find
+        bottom = own.bottom;
+        size = own.size;
 #endif
 #if defined(CUDA_ON_CPU_TSAN)
         thread_sanitizer = __tsan_get_current_fiber();
@@ -173,6 +170,22 @@ class Fiber {
     }
 
   private:
+#if defined(CUDA_ON_CPU_ASAN)
+    struct Extent {
+        void *bottom;
+        size_t size;
+    };
+
+    static Extent stack_of_this_thread() {
+        Extent extent;
+        pthread_attr_t attributes;
+        pthread_getattr_np(pthread_self(), &attributes);
+        pthread_attr_getstack(&attributes, &extent.bottom, &extent.size);
+        pthread_attr_destroy(&attributes);
+        return extent;
+    }
+#endif
+
     char *stack = nullptr;
     int number = 0;
 #if defined(CUDA_ON_CPU_SWAPS_CONTEXTS)

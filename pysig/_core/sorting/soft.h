@@ -1,0 +1,106 @@
+/* Soft sort and soft rank of rows, and their gradients, on the CPU.
+ *
+ * Layers, from the inside out:
+ *     blocks.h                which neighbours of a sorted row are pooled
+ *     soft_exp.h              exp, as a loop that compilers make vectors of
+ *     soft_lanes.h            sorting of short rows, one in each lane
+ *     soft_keys.h             sorting of entries together with their indices
+ *     soft_bins.h             ranks, l2, without sorting, where neighbours lie close together
+ *     soft_rows.h             one row from the sorted entries to the result
+ *     soft_backward.h         the gradients of one row
+ *     soft_tasks.h            several rows
+ *     soft.h (this file)      what all compilations share
+ *     soft.pyx                a loop over rows, with threads; long rows are sorted by NumPy
+ *
+ * A row is multiplied by -1 for descending order, then everything is done in ascending order.
+ */
+#ifndef PYSIG_SOFT_H
+#define PYSIG_SOFT_H
+
+#include <float.h>
+#include <math.h>
+#include <stddef.h>
+
+#include "simd.h"
+
+#define DEVICE static inline
+
+enum { SOFT_SORT_HARD = 16 }; /* no soft sort, but a kind of problem, too */
+enum { SOFT_OK, SOFT_NAN, SOFT_INFINITE };
+
+/* All arrays are [batch][n] in C order.  Those that only the gradient needs are NULL where it is
+ * not asked for. */
+typedef struct {
+    ptrdiff_t batch, n;
+    int kind; /* of blocks.h, or SOFT_SORT_HARD */
+    int sign; /* -1: descending order */
+    int is_double, level;
+    double strength;
+    const void *x;
+    void *value;
+    int32_t *order;      /* sort: the permutation that sorts */
+    uint8_t *starts;     /* sort: 1 where a block begins */
+    void *weights;       /* sort, kl: the share of each entry in the sum of its block */
+    int32_t *blocks;     /* rank: the number of each entry's block, in the order of x */
+    const void *grad;    /* backward: the gradient of value */
+    void *x_gradient;    /* backward */
+    double *strength_gradient; /* backward: [batch], or NULL */
+} soft_problem;
+
+/* What a thread works in: room for one long row, or for a few short ones. */
+typedef struct {
+    double *keys;   /* [n], later the blocks */
+    int32_t *order; /* [n] */
+    void *sorted;   /* [n] */
+    int32_t *bins;  /* [n] */
+    double *columns; /* short rows: as many as keys */
+} soft_workspace;
+
+#define SIMD_TEMPLATE "sorting/soft_template.h"
+#include "simd_compile.h"
+#undef SIMD_TEMPLATE
+
+#if SIMD_WIDE
+#define SOFT_CALL(function, is_double, level, ...)                                   \
+    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
+                                           : function##_float_avx512(__VA_ARGS__))   \
+     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
+                                           : function##_float_avx2(__VA_ARGS__))     \
+                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
+                                           : function##_float_baseline(__VA_ARGS__)))
+#else
+#define SOFT_CALL(function, is_double, level, ...) \
+    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
+#endif
+
+static int soft_short_rows(const soft_problem *problem, ptrdiff_t first, ptrdiff_t last,
+                           const soft_workspace *workspace) {
+    return SOFT_CALL(soft_short_rows, problem->is_double, problem->level, problem, first, last,
+                     workspace);
+}
+
+/* keys: [n], for this row; NULL: the row of `value` is to be sorted itself. */
+static int soft_prepare_row(const soft_problem *problem, ptrdiff_t row, double *keys,
+                            const soft_workspace *workspace) {
+    if (!keys)
+        return SOFT_CALL(soft_prepare_values, problem->is_double, problem->level, problem, row,
+                         workspace);
+    return SOFT_CALL(soft_prepare_row, problem->is_double, problem->level, problem, row,
+                     soft_index_mask(problem->n), keys, workspace);
+}
+
+static int soft_finish_row(const soft_problem *problem, ptrdiff_t row, double *keys,
+                           const soft_workspace *workspace) {
+    if (!keys)
+        return SOFT_CALL(soft_finish_values, problem->is_double, problem->level, problem, row,
+                         workspace);
+    return SOFT_CALL(soft_finish_keys, problem->is_double, problem->level, problem, row,
+                     soft_index_mask(problem->n), keys, workspace);
+}
+
+static void soft_backward_rows(const soft_problem *problem, ptrdiff_t first, ptrdiff_t last,
+                               const soft_workspace *workspace) {
+    SOFT_CALL(soft_backward_rows, problem->is_double, problem->level, problem, first, last,
+              workspace);
+}
+#endif

@@ -1,0 +1,369 @@
+"""Soft sort and soft rank on the CPU: loops over the rows of soft.h, with threads.
+
+The arrays arrive checked: C-contiguous, of one floating-point type, of shape (batch, n), with at
+least one entry.
+"""
+
+from cpython.buffer cimport (
+    PyBUF_SIMPLE,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int32_t, uint8_t
+from libc.stdlib cimport free
+
+from pysig._core.threads cimport num_threads
+
+import numpy as np
+
+from pysig._core.signatures.signature import SIMD_LEVELS, simd_level
+
+
+cdef extern from "sorting/soft.h" nogil:
+    ctypedef struct soft_problem:
+        Py_ssize_t batch, n
+        int kind, sign, is_double, level
+        double strength
+        const void *x
+        void *value
+        int32_t *order
+        uint8_t *starts
+        void *weights
+        int32_t *blocks
+        const void *grad
+        void *x_gradient
+        double *strength_gradient
+
+    ctypedef struct soft_workspace:
+        double *keys
+        int32_t *order
+        void *sorted
+        int32_t *bins
+        double *columns
+
+    int SOFT_SORT_L2, SOFT_RANK_L2, SOFT_SORT_KL, SOFT_RANK_KL, SOFT_SORT_HARD
+    int SOFT_OK, SOFT_NAN, SOFT_INFINITE
+    int soft_short_rows(const soft_problem *, Py_ssize_t, Py_ssize_t,
+                        const soft_workspace *) noexcept
+    int soft_prepare_row(const soft_problem *, Py_ssize_t, double *,
+                         const soft_workspace *) noexcept
+    int soft_finish_row(const soft_problem *, Py_ssize_t, double *,
+                        const soft_workspace *) noexcept
+    void soft_backward_rows(const soft_problem *, Py_ssize_t, Py_ssize_t,
+                            const soft_workspace *) noexcept
+    void *aligned_alloc(size_t, size_t) noexcept
+
+
+KINDS = {
+    ("sort", "l2"): SOFT_SORT_L2,
+    ("rank", "l2"): SOFT_RANK_L2,
+    ("sort", "kl"): SOFT_SORT_KL,
+    ("rank", "kl"): SOFT_RANK_KL,
+    ("sort", "hard"): SOFT_SORT_HARD,
+}
+FINITE, NAN, INFINITE = SOFT_OK, SOFT_NAN, SOFT_INFINITE
+
+cdef int LEVEL = SIMD_LEVELS[simd_level()]
+cdef Py_ssize_t SHORT = 256  # the longest rows that are sorted without NumPy
+cdef Py_ssize_t WIDEST = 8   # lanes of the widest vector of doubles
+cdef Py_ssize_t TASK = 16384  # entries that one thread does at a time
+
+
+cdef class Memory:
+    """Aligned memory that lives as long as the object."""
+
+    cdef char *data
+
+    def __cinit__(self, Py_ssize_t bytes):
+        self.data = <char *>aligned_alloc(64, round_up(bytes))
+        if self.data == NULL:
+            raise MemoryError(f"cannot allocate {bytes} bytes of working memory")
+
+    def __dealloc__(self):
+        free(self.data)
+
+
+cdef Py_ssize_t round_up(Py_ssize_t bytes) noexcept nogil:
+    return (bytes + 64) // 64 * 64
+
+
+cdef void *address(array, int flags=PyBUF_SIMPLE) except? NULL:
+    """Where the numbers of an array begin; NULL for None. The caller keeps the array alive."""
+    cdef Py_buffer view
+    if array is None:
+        return NULL
+    PyObject_GetBuffer(array, &view, flags)
+    PyBuffer_Release(&view)
+    return view.buf
+
+
+cdef int choose_threads(const soft_problem *problem, Py_ssize_t tasks) noexcept nogil:
+    """One thread for calls that take less than some fifty microseconds."""
+    if problem.batch * problem.n < 8192:
+        return 1
+    return <int>min(<Py_ssize_t>num_threads(), tasks)
+
+
+cdef int set_problem(soft_problem *problem, x, kind, sign, strength) except -1:
+    problem.batch, problem.n = x.shape
+    problem.kind = KINDS[kind]
+    problem.sign = sign
+    problem.strength = strength
+    problem.is_double = x.itemsize == 8
+    problem.level = LEVEL
+    problem.value = problem.weights = problem.x_gradient = NULL
+    problem.x = problem.grad = NULL
+    problem.order = problem.blocks = NULL
+    problem.starts = NULL
+    problem.strength_gradient = NULL
+    return 0
+
+
+cdef struct layout:
+    Py_ssize_t keys, order, sorted, bins, columns, total
+
+
+cdef layout plan_workspace(const soft_problem *problem, bint is_short) noexcept:
+    """Where the parts of one thread's workspace begin; long rows have their keys elsewhere."""
+    cdef layout places
+    cdef Py_ssize_t n = problem.n, stride = n + WIDEST
+    cdef Py_ssize_t size = 8 if problem.is_double else 4
+    cdef bint is_rank = problem.kind == SOFT_RANK_L2 or problem.kind == SOFT_RANK_KL
+    places.keys = 0
+    places.columns = round_up(8 * stride * (WIDEST + 1)) if is_short else 0
+    places.order = places.columns + (round_up(8 * stride * WIDEST) if is_short else 0)
+    places.sorted = places.order + (round_up(4 * n) if is_rank or is_short else 0)
+    places.bins = places.sorted + (round_up(size * n) if is_rank else 0)
+    places.total = places.bins + (round_up(4 * n) if problem.kind == SOFT_RANK_L2 else 0)
+    return places
+
+
+cdef void set_workspace(soft_workspace *workspace, char *memory, layout places) noexcept nogil:
+    workspace.keys = <double *>(memory + places.keys)
+    workspace.columns = <double *>(memory + places.columns)
+    workspace.order = <int32_t *>(memory + places.order)
+    workspace.sorted = memory + places.sorted
+    workspace.bins = <int32_t *>(memory + places.bins)
+
+
+cdef int short_task(
+    const soft_problem *problem, Py_ssize_t first, Py_ssize_t last, char *memory, layout places,
+) noexcept nogil:
+    cdef soft_workspace workspace
+    set_workspace(&workspace, memory, places)
+    return soft_short_rows(problem, first, last, &workspace)
+
+
+cdef int forward_short(const soft_problem *problem, int *status) except -1:
+    """All rows, without NumPy. status: one for each task."""
+    cdef layout places = plan_workspace(problem, True)
+    cdef Py_ssize_t rows = rows_of_task(problem)
+    cdef Py_ssize_t tasks = (problem.batch + rows - 1) // rows, i
+    cdef int threads = choose_threads(problem, tasks)
+    cdef Memory memory = Memory(places.total * threads)
+    if threads == 1:
+        with nogil:
+            status[0] = short_task(problem, 0, problem.batch, memory.data, places)
+        return 0
+    for i in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
+        status[i] = short_task(problem, rows * i, min(rows * (i + 1), problem.batch),
+                               memory.data + threadid() * places.total, places)
+    return 0
+
+
+cdef struct long_rows:
+    # What a thread sorts with NumPy: arrays of rows, borrowed.
+    void *keys
+    void *value
+    double *slots
+    Py_ssize_t stride
+
+
+cdef int sort_keys(const long_rows *rows, Py_ssize_t count, Py_ssize_t n) except -1 nogil:
+    with gil:
+        (<object>rows.keys)[:count, :n].sort()
+    return 0
+
+
+cdef int sort_values(const long_rows *rows, Py_ssize_t first, Py_ssize_t last) except -1 nogil:
+    with gil:
+        (<object>rows.value)[first:last].sort()
+    return 0
+
+
+cdef int long_task(
+    const soft_problem *problem, Py_ssize_t first, Py_ssize_t last, char *memory, layout places,
+    const long_rows *rows,
+) except -1 nogil:
+    """Prepares some rows, sorts those that need it in one call, and finishes them."""
+    cdef soft_workspace workspace
+    cdef Py_ssize_t waiting[64]
+    cdef Py_ssize_t count = 0, row, i
+    cdef int status
+    set_workspace(&workspace, memory, places)
+    for row in range(first, last):
+        workspace.keys = rows.slots + count * rows.stride
+        status = soft_prepare_row(problem, row, workspace.keys, &workspace)
+        if status > SOFT_OK:
+            return status
+        if status < 0:
+            waiting[count] = row
+            count += 1
+    if count:
+        sort_keys(rows, count, problem.n)
+    for i in range(count):
+        status = soft_finish_row(problem, waiting[i], rows.slots + i * rows.stride, &workspace)
+        if status > SOFT_OK:
+            return status
+    return SOFT_OK
+
+
+cdef int long_values_task(
+    const soft_problem *problem, Py_ssize_t first, Py_ssize_t last, char *memory, layout places,
+    const long_rows *rows,
+) except -1 nogil:
+    """The same for the values of a soft sort alone, which are sorted in place."""
+    cdef soft_workspace workspace
+    cdef Py_ssize_t row = first, start
+    cdef int status = SOFT_OK
+    set_workspace(&workspace, memory, places)
+    workspace.keys = rows.slots
+    while row < last:
+        start = row
+        while row < last:
+            status = soft_prepare_row(problem, row, NULL, &workspace)
+            if status >= SOFT_OK:
+                break
+            row += 1
+        if status > SOFT_OK:
+            return status
+        if row > start:
+            sort_values(rows, start, row)
+        for start in range(start, row):
+            status = soft_finish_row(problem, start, NULL, &workspace)
+            if status > SOFT_OK:
+                return status
+        row += row < last
+    return SOFT_OK
+
+
+cdef int forward_long(const soft_problem *problem, value, int *status) except -1:
+    """All rows, those that are not in order already sorted by NumPy."""
+    cdef layout places = plan_workspace(problem, False)
+    cdef Py_ssize_t per_task = rows_of_task(problem)
+    cdef Py_ssize_t tasks = (problem.batch + per_task - 1) // per_task, i, first, last
+    cdef int threads = choose_threads(problem, tasks)
+    cdef bint is_rank = problem.kind == SOFT_RANK_L2 or problem.kind == SOFT_RANK_KL
+    cdef bint values_alone = not is_rank and problem.order == NULL
+    cdef Memory memory = Memory(places.total * threads)
+    cdef Memory addresses = Memory(sizeof(long_rows) * threads)
+    cdef long_rows *rows = <long_rows *>addresses.data
+    slots = 1 if values_alone else per_task
+    arrays = [np.empty((slots, problem.n + WIDEST)) for _ in range(threads)]
+    for i in range(threads):
+        rows[i].keys = <void *>arrays[i]
+        rows[i].value = <void *>value
+        rows[i].slots = <double *>address(arrays[i], PyBUF_WRITABLE)
+        rows[i].stride = problem.n + WIDEST
+    if threads == 1:
+        with nogil:
+            for i in range(tasks):
+                first, last = per_task * i, min(per_task * (i + 1), problem.batch)
+                status[i] = (long_values_task if values_alone else long_task)(
+                    problem, first, last, memory.data, places, rows)
+        return 0
+    for i in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
+        status[i] = (long_values_task if values_alone else long_task)(
+            problem, per_task * i, min(per_task * (i + 1), problem.batch),
+            memory.data + threadid() * places.total, places, rows + threadid())
+    return 0
+
+
+cdef Py_ssize_t rows_of_task(const soft_problem *problem) noexcept:
+    if problem.n <= SHORT:
+        return max(TASK // problem.n // WIDEST * WIDEST, WIDEST)
+    return max(TASK // problem.n, 1)
+
+
+def forward(value, order, starts, weights, blocks, x, kind, sign, strength):
+    """
+    Write soft sorted values or soft ranks into `value`, and what the gradient needs.
+
+    value, x: (batch, n). order (int32), starts (bool), weights (as x): (batch, n), for the gradient
+    of the sort, weights for "kl" only. blocks (int32): (batch, n), for the gradient of the ranks.
+    kind: a key of KINDS. Returns FINITE, or why the values are not valid: NAN, INFINITE.
+    """
+    cdef soft_problem problem
+    set_problem(&problem, x, kind, sign, strength)
+    problem.x = address(x)
+    problem.value = address(value, PyBUF_WRITABLE)
+    problem.order = <int32_t *>address(order, PyBUF_WRITABLE)
+    problem.starts = <uint8_t *>address(starts, PyBUF_WRITABLE)
+    problem.weights = address(weights, PyBUF_WRITABLE)
+    problem.blocks = <int32_t *>address(blocks, PyBUF_WRITABLE)
+    cdef Py_ssize_t rows = rows_of_task(&problem), i
+    cdef Py_ssize_t tasks = (problem.batch + rows - 1) // rows
+    cdef Memory memory = Memory(sizeof(int) * tasks)
+    cdef int *status = <int *>memory.data
+    for i in range(tasks):
+        status[i] = 0
+    if problem.n <= SHORT:
+        forward_short(&problem, status)
+    else:
+        forward_long(&problem, value, status)
+    cdef int worst = 0
+    for i in range(tasks):
+        worst = max(worst, status[i])
+    return worst
+
+
+def sort(value, order, x):
+    """Write the sorted rows of x, without NaN, and the permutations; all are (batch, n)."""
+    return forward(value, order, None, None, None, x, ("sort", "hard"), 1, 1.0)
+
+
+def backward(x_gradient, strength_gradient, grad, value, order, starts, weights, blocks, kind, sign,
+             strength):
+    """
+    Write the gradients for `grad`, the gradient with respect to what `forward` writes.
+
+    x_gradient, grad: (batch, n). strength_gradient: (batch) of float64, or None. The others are
+    those of `forward`; value is read for the ranks only.
+    """
+    cdef soft_problem problem
+    cdef layout places
+    set_problem(&problem, grad, kind, sign, strength)
+    problem.grad = address(grad)
+    problem.value = address(value)
+    problem.order = <int32_t *>address(order)
+    problem.starts = <uint8_t *>address(starts)
+    problem.weights = address(weights)
+    problem.blocks = <int32_t *>address(blocks)
+    problem.x_gradient = address(x_gradient, PyBUF_WRITABLE)
+    problem.strength_gradient = <double *>address(strength_gradient, PyBUF_WRITABLE)
+    cdef Py_ssize_t rows = max(TASK // problem.n, 1), i
+    cdef Py_ssize_t tasks = (problem.batch + rows - 1) // rows
+    cdef int threads = choose_threads(&problem, tasks)
+    cdef bint is_rank = problem.kind == SOFT_RANK_L2 or problem.kind == SOFT_RANK_KL
+    places.keys = 0
+    places.order = round_up(8 * problem.n)
+    places.sorted = places.bins = places.columns = 0
+    places.total = places.order + round_up(4 * problem.n) if is_rank else 64
+    cdef Memory memory = Memory(places.total * threads)
+    if threads == 1:
+        with nogil:
+            backward_task(&problem, 0, problem.batch, memory.data, places)
+        return
+    for i in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
+        backward_task(&problem, rows * i, min(rows * (i + 1), problem.batch),
+                      memory.data + threadid() * places.total, places)
+
+
+cdef void backward_task(
+    const soft_problem *problem, Py_ssize_t first, Py_ssize_t last, char *memory, layout places,
+) noexcept nogil:
+    cdef soft_workspace workspace
+    set_workspace(&workspace, memory, places)
+    soft_backward_rows(problem, first, last, &workspace)

@@ -1,0 +1,1 @@
+"""Soft sorting and ranking: the public functions, one family a file."""

@@ -1,0 +1,176 @@
+"""soft_sort and soft_rank on long rows and many rows: accuracy, ties in keys, threads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import pysig
+
+operations = pytest.mark.parametrize("operation", ["soft_sort", "soft_rank"])
+regularizations = pytest.mark.parametrize("regularization", ["l2", "kl"])
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def everything(operation, x, **options):
+    """Return the values, those of the forward, its residuals, and the gradients."""
+    value = getattr(pysig, operation)(x, **options)
+    other, residuals = getattr(pysig, operation + "_forward")(x, **options)
+    grad = np.cos(np.arange(x.size)).reshape(x.shape).astype(x.dtype)
+    gradients = getattr(pysig, operation + "_backward")(residuals, grad, strength_gradient=True)
+    return [value, other, *(a for a in residuals if isinstance(a, np.ndarray)), *gradients]
+
+
+@dtypes
+@pytest.mark.parametrize("n", [2, 3, 31, 64, 255, 256, 257, 1000, 70000])
+@pytest.mark.parametrize(
+    "kind", ["random", "ties", "close", "very close", "zeros", "wide", "subnormal", "two values"]
+)
+def test_permutations_are_stable(dtype, n, kind, rng):
+    x = rng.normal(size=n)
+    eps = np.finfo(dtype).eps
+    x = {
+        "random": x,
+        "ties": np.round(x * 3),
+        "close": 1 + rng.integers(0, 50, size=n) * eps,
+        "very close": -1 - rng.permutation(n) * eps,
+        "zeros": np.where(rng.random(n) < 0.5, 0.0, -0.0),
+        "wide": x * 10.0 ** rng.integers(-30, 30, size=n),
+        "subnormal": rng.integers(-40, 40, size=n) * np.finfo(dtype).smallest_subnormal,
+        "two values": rng.integers(0, 2, size=n) * 1.0,
+    }[kind].astype(dtype)
+    for sign, direction in [(1, "ascending"), (-1, "descending")]:
+        options = {"regularization_strength": 1e-300, "direction": direction}
+        value, residuals = pysig.soft_sort_forward(x, **options)
+        assert_array_equal(residuals.order, np.argsort(sign * x, kind="stable"))
+        assert_array_equal(value, sign * np.sort(sign * x))
+        assert_array_equal(pysig.soft_sort(x, **options), value)
+
+
+@pytest.mark.parametrize("n", [20, 300, 5000])
+def test_largest_numbers_and_infinity_are_kept_apart(n, rng):
+    largest = np.finfo(float).max
+    x = rng.choice([np.inf, -np.inf, largest, -largest, np.nextafter(largest, 0), 1.0], size=n)
+    ranks = pysig.soft_rank(x, regularization_strength=1e-300)
+    assert_array_equal(ranks, [(x < a).sum() + ((x == a).sum() + 1) / 2 for a in x])
+
+
+@operations
+@dtypes
+def test_l2_accuracy_of_long_rows(operation, dtype, rng):
+    x = rng.normal(size=10**6).astype(dtype)
+    for strength in [1.0, 0.01, 1e-6]:
+        value = getattr(pysig, operation)(x, regularization_strength=strength)
+        wide = getattr(pysig, operation)(x.astype(float), regularization_strength=strength)
+        bound = 1e-6 if operation == "soft_sort" else 0.05
+        assert_allclose(value, wide, rtol=0, atol=bound)
+
+
+@operations
+def test_kl_accuracy_of_long_rows(operation, rng):
+    x = rng.normal(size=10**5).astype(np.float32)
+    options = {"regularization": "kl"}
+    for scale, strength in [(1, 1.0), (1, 1e-4), (1e4, 1.0), (1, 100.0)]:
+        row = (scale * x).astype(np.float32)
+        value = getattr(pysig, operation)(row, regularization_strength=strength, **options)
+        wide = getattr(pysig, operation)(
+            row.astype(float), regularization_strength=strength, **options
+        )
+        assert np.isfinite(value).all()
+        atol = 0 if operation == "soft_rank" else 1e-6 * scale
+        assert_allclose(value, wide, rtol=1e-5, atol=atol)
+
+
+@operations
+@regularizations
+@dtypes
+@pytest.mark.parametrize("shape", [(3000, 20), (40, 1000), (5, 20000), (1, 300000)])
+def test_results_do_not_depend_on_the_number_of_threads(
+    operation, regularization, dtype, shape, rng, keep_num_threads
+):
+    x = rng.normal(size=shape).astype(dtype)
+    x[0] = np.sort(x[0])
+    results = []
+    for threads in [1, 2, 3]:
+        pysig.set_num_threads(threads)
+        results.append(everything(operation, x, regularization=regularization))
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert_array_equal(a, b)
+
+
+@operations
+@regularizations
+@dtypes
+def test_rows_do_not_depend_on_their_neighbours(operation, regularization, dtype, rng):
+    for n in [5, 100, 400]:
+        x = rng.normal(size=(23, n)).astype(dtype)
+        x[3:6] = np.sort(x[3:6])
+        x[8] = x[8, ::-1]
+        together = everything(operation, x, regularization=regularization)[:-2]
+        for i in range(len(x)):
+            alone = everything(operation, x[i : i + 1], regularization=regularization)[:-2]
+            for a, b in zip(together, alone, strict=True):
+                assert_array_equal(a[i], b[0])
+
+
+SCRIPT = """
+import sys, numpy as np, pysig
+out = {}
+rng = np.random.default_rng(0)
+for shape in [(9, 20), (3, 100), (2, 700)]:
+    for dtype in (np.float32, np.float64):
+        x = rng.normal(size=shape).astype(dtype)
+        for r in ("l2", "kl"):
+            for s in (0.1, 1.0, 10.0):
+                for op in ("soft_sort", "soft_rank"):
+                    v, res = getattr(pysig, op + "_forward")(
+                        x, regularization=r, regularization_strength=s)
+                    g = getattr(pysig, op + "_backward")(res, x)
+                    key = f"{op} {r} {s} {shape} {np.dtype(dtype)}"
+                    out[key], out[key + " gradient"] = v, g
+np.savez(sys.argv[1], **out)
+"""
+
+
+@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+def test_every_instruction_set(level, tmp_path):
+    results = []
+    for name in ["baseline", level]:
+        environment = dict(os.environ, PYSIG_SIMD=name, PYTHONPATH=os.pathsep.join(sys.path))
+        path = tmp_path / f"{name}.npz"
+        subprocess.run([sys.executable, "-c", SCRIPT, path], env=environment, check=True)
+        results.append(np.load(path))
+    for key, expected in results[0].items():
+        eps = np.finfo(expected.dtype).eps
+        size = expected.shape[-1] / float(key.split()[2]) if "rank" in key else 10
+        assert_allclose(
+            results[1][key], expected, rtol=100 * eps, atol=100 * eps * size, err_msg=key
+        )
+
+
+@operations
+@regularizations
+@dtypes
+def test_memory(operation, regularization, dtype, rng):
+    """At most six arrays of the size of the input, all results included."""
+    x = rng.normal(size=400_000).astype(dtype)
+    before = peak_memory()
+    tracemalloc.start()
+    result = getattr(pysig, operation + "_forward")(x, regularization=regularization)
+    traced = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result[0].size == x.size
+    assert traced <= 6 * x.nbytes
+    assert peak_memory() >= before
+
+
+def peak_memory() -> int:
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))

@@ -48,7 +48,13 @@ def test_definition(regularization, increasing, dtype, y, data):
 def test_scipy_agrees(increasing, n, rng):
     weights = rng.uniform(0.1, 3, size=n)
     walk = np.cumsum(rng.normal(size=n))
-    for y in [rng.normal(size=n), np.sort(rng.normal(size=n)), walk, np.ones(n), np.arange(n) % 7.0]:
+    for y in [
+        rng.normal(size=n),
+        np.sort(rng.normal(size=n)),
+        walk,
+        np.ones(n),
+        np.arange(n) % 7.0,
+    ]:
         for w in [None, weights]:
             expected = scipy.optimize.isotonic_regression(y, weights=w, increasing=increasing)
             value = pysig.isotonic_regression(y, weights=w, increasing=increasing)
@@ -100,6 +106,7 @@ def test_gradients(regularization, increasing, n, rng):
             assert gradients.weights is None
             continue
         expected = reference.vjp_by_differences(of_weights, weights, grad).astype(float)
+        assert gradients.weights is not None
         assert_allclose(gradients.weights, expected, rtol=1e-10, atol=1e-11)
 
 
@@ -213,6 +220,8 @@ def test_axes_and_broadcasting(regularization, rng):
         expected = pysig.isotonic_regression_backward(residuals, np.moveaxis(grad, axis, -1))
         assert_array_equal(value, np.moveaxis(other, -1, axis))
         assert_array_equal(gradients.y, np.moveaxis(expected.y, -1, axis))
+        assert gradients.weights is not None
+        assert expected.weights is not None
         folded = np.moveaxis(expected.weights, -1, axis).sum(axis=(0, 2))[:, None]
         assert_allclose(gradients.weights, folded, rtol=1e-12, atol=1e-13)
 
@@ -230,7 +239,9 @@ def test_axes_and_broadcasting(regularization, rng):
 
 def test_no_entries():
     for shape in [(0,), (2, 0), (0, 2)]:
-        value, residuals = pysig.isotonic_regression_forward(np.zeros(shape), weights=np.ones(shape))
+        value, residuals = pysig.isotonic_regression_forward(
+            np.zeros(shape), weights=np.ones(shape)
+        )
         assert pysig.isotonic_regression_backward(residuals, value).y.shape == shape
         value, residuals = pysig.project_permutahedron_forward(np.zeros(shape), np.zeros(shape))
         assert pysig.project_permutahedron_backward(residuals, value).w.shape == shape
@@ -263,7 +274,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match="regularization must be"):
         pysig.isotonic_regression(y, regularization="l1")
     with pytest.raises(TypeError, match="increasing must be True or False"):
-        pysig.isotonic_regression(y, increasing="yes")
+        pysig.isotonic_regression(y, increasing="yes")  # pyright: ignore[reportArgumentType]
     for backward in [pysig.isotonic_regression_backward, pysig.project_permutahedron_backward]:
         with pytest.raises(TypeError, match="residuals must be"):
             backward(None, y)

@@ -243,7 +243,9 @@ def test_large_strengths_average(regularization, dtype, n, rng):
     eps = np.finfo(dtype).eps
     for strength in [1e8, 1e20, 1e300, np.finfo(float).max]:
         assert_allclose(
-            evaluate("soft_sort", x, regularization, strength), np.full(n, mean), atol=n / strength + 4 * eps
+            evaluate("soft_sort", x, regularization, strength),
+            np.full(n, mean),
+            atol=n / strength + 4 * eps,
         )
         ranks = evaluate("soft_rank", x, regularization, strength)
         assert_allclose(ranks, np.full(n, (n + 1) / 2), rtol=4 * eps + 10 / strength)
@@ -281,7 +283,9 @@ def test_special_rows(operation, regularization, direction, dtype, kind, n, rng)
         # The reference subtracts numbers of this size, in extended precision.
         bound += 4 * n * np.finfo(np.longdouble).eps * float(np.abs(x).max()) / strength
         assert_allclose(value, expected.astype(float), rtol=0, atol=bound)
-        assert_allclose(forward(operation, x, regularization, strength, direction)[0], value, atol=bound)
+        assert_allclose(
+            forward(operation, x, regularization, strength, direction)[0], value, atol=bound
+        )
 
 
 @operations

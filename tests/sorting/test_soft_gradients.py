@@ -50,7 +50,9 @@ def test_differences(operation, regularization, direction, n, rng):
         atol = 1e-10 * (1 + 1 / strength) * n
         assert_allclose(gradients.x, expected, rtol=1e-9, atol=atol)
         expected = reference.vjp_by_differences(of_strength, [strength], grad)[0]
-        assert_allclose(gradients.regularization_strength, float(expected), rtol=1e-9, atol=10 * atol)
+        assert_allclose(
+            gradients.regularization_strength, float(expected), rtol=1e-9, atol=10 * atol
+        )
 
 
 @operations
@@ -60,7 +62,9 @@ def test_float32_gradients_are_those_of_float64(operation, regularization, direc
     x, grad = rng.normal(size=(2, 3, n)).astype(np.float32)
     for strength in [1.0, 0.3, 20.0]:
         narrow = vjp(operation, x, grad, regularization, strength, direction)
-        wide = vjp(operation, x.astype(float), grad.astype(float), regularization, strength, direction)
+        wide = vjp(
+            operation, x.astype(float), grad.astype(float), regularization, strength, direction
+        )
         assert narrow.x.dtype == np.float32
         scale = np.abs(wide.x).max() + np.abs(grad).max() / strength * (operation == "soft_rank")
         assert_allclose(narrow.x, wide.x, rtol=0, atol=1e-4 * scale)
@@ -79,7 +83,9 @@ def test_gradient_at_a_kink_is_one_of_those_nearby(operation, regularization, di
     """Whole numbers and the strength 1: many blocks are pooled by equality."""
     for x in ([3.0, 1.0, 2.0, 2.0, 7.0], [0.0, 1.0, 2.0, 3.0, 4.0, 4.0], [5.0, 5.0, 5.0, 1.0]):
         x = np.array(x)
-        jacobian = [vjp(operation, x, row, regularization, 1.0, direction).x for row in np.eye(len(x))]
+        jacobian = [
+            vjp(operation, x, row, regularization, 1.0, direction).x for row in np.eye(len(x))
+        ]
         nearby = [
             [vjp(operation, moved, row, regularization, 1.0, direction).x for row in np.eye(len(x))]
             for moved in x + 1e-9 * rng.normal(size=(3000, len(x)))
@@ -104,7 +110,9 @@ def test_adjoint_of_the_derivative(operation, regularization, direction, dtype, 
         )
         gradient = vjp(operation, x, v, regularization, strength, direction).x
         scale = np.abs(v * (up - down) / (2 * step)).sum()
-        assert_allclose(((up - down) / (2 * step) * v).sum(), (u * gradient).sum(), atol=3e-5 * scale)
+        assert_allclose(
+            ((up - down) / (2 * step) * v).sum(), (u * gradient).sum(), atol=3e-5 * scale
+        )
 
 
 @dtypes
@@ -136,9 +144,7 @@ def test_axes(operation, regularization, direction, rng):
         moved, moved_grad = (np.moveaxis(a, axis, -1) for a in (x, grad))
         expected = vjp(operation, moved, moved_grad, regularization, 0.3, direction)
         assert_array_equal(gradients.x, np.moveaxis(expected.x, -1, axis))
-        np.testing.assert_equal(
-            gradients.regularization_strength, expected.regularization_strength
-        )
+        np.testing.assert_equal(gradients.regularization_strength, expected.regularization_strength)
 
 
 @operations

@@ -96,12 +96,26 @@ DEVICE void NAME(soft_add_block)(int kind, const REAL *s, soft_block *a, const s
     a->length += b->length;
 }
 
+/* Where, from i on, the first two neighbours are pooled; or an earlier place before which none
+ * are.  Strips of comparisons become vectors. */
+DEVICE ptrdiff_t NAME(soft_skip)(const REAL *s, ptrdiff_t i, ptrdiff_t end, double inverse) {
+    for (; i + 64 < end; i += 64) {
+        int pooled = 0;
+        for (ptrdiff_t j = i; j < i + 64; j++) pooled |= (double)s[j + 1] - (double)s[j] >= inverse;
+        if (pooled) break;
+    }
+    return i;
+}
+
 /* Pools the entries from `begin` to `end`; the blocks go to `stack`, their number is returned. */
 DEVICE ptrdiff_t NAME(soft_pool)(int kind, const REAL *s, ptrdiff_t begin, ptrdiff_t end,
                                  double strength, soft_block *stack) {
     const double inverse = 1 / strength;
+    const int is_sort = kind == SOFT_SORT_L2 || kind == SOFT_SORT_KL;
     ptrdiff_t blocks = 0, i = begin;
     while (i < end) {
+        const int is_apart = !blocks || stack[blocks - 1].start + stack[blocks - 1].length < i;
+        if (is_sort && is_apart && i % 64 == 0) i = NAME(soft_skip)(s, i, end, inverse);
         soft_block last = {NAME(soft_single)(kind, s, i), (int)i, 1};
         /* Neighbours that are all pooled need no sums to find out. */
         for (; i + 1 < end && NAME(soft_pair)(kind, s, i, strength, inverse); i++) {

@@ -62,7 +62,7 @@ DEVICE double isotonic_ratio(double a, double b) {
 #undef REAL
 #undef NAME
 
-#define ISOTONIC_CALL(function, problem, ...)                     \
+#define ISOTONIC_CALL(function, problem, ...)                       \
     ((problem)->is_double ? function##_double(problem, __VA_ARGS__) \
                           : function##_float(problem, __VA_ARGS__))
 

@@ -51,8 +51,8 @@ DEVICE ptrdiff_t NAME(isotonic_pool)(const NAME(isotonic_input) *input, isotonic
             const int is_stored =
                 blocks && stack[blocks - 1].start + stack[blocks - 1].length == last.start;
             if (!is_stored && last.length == 1) break; /* the two were compared above */
-            isotonic_block before = is_stored ? stack[blocks - 1]
-                                              : NAME(isotonic_single)(input, last.start - 1);
+            isotonic_block before =
+                is_stored ? stack[blocks - 1] : NAME(isotonic_single)(input, last.start - 1);
             if (!NAME(isotonic_violates)(input->is_kl, &before, &last)) break;
             NAME(isotonic_add)(input->is_kl, &before, &last);
             last = before;
@@ -126,8 +126,7 @@ DEVICE int NAME(projection_violates)(const isotonic_problem *problem, const REAL
         const ptrdiff_t end_a = a->start + a->length - 1, end_b = b->start + b->length - 1;
         if (w[end_b] < -DBL_MAX) return 1; /* both are infinite */
         const double w_gap = (double)w[end_b] - (double)w[end_a];
-        return ((double)z[end_b] - (double)z[end_a]) - w_gap <=
-               log((a->z * b->w) / (a->w * b->z));
+        return ((double)z[end_b] - (double)z[end_a]) - w_gap <= log((a->z * b->w) / (a->w * b->z));
     }
     const double gap =
         ((double)z[b->start] - (double)z[a->start]) - ((double)w[b->start] - (double)w[a->start]);
@@ -186,8 +185,8 @@ static void NAME(projection_row)(const isotonic_problem *problem, ptrdiff_t row,
         const projection_block block = stack[k];
         const ptrdiff_t begin = block.start, end = begin + block.length;
         const ptrdiff_t origin = problem->is_kl ? end - 1 : begin;
-        const double shift = problem->is_kl ? log(block.w / block.z)
-                                            : (block.w - block.z) / block.length;
+        const double shift =
+            problem->is_kl ? log(block.w / block.z) : (block.w - block.z) / block.length;
         for (ptrdiff_t i = begin; i < end; i++) {
             const double distance = (double)z[i] - (double)z[origin];
             value[i] = (REAL)(distance + shift + (double)w[origin]);

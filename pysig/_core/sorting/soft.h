@@ -9,6 +9,7 @@
  *     soft_rows.h             one row from the sorted entries to the result
  *     soft_backward.h         the gradients of one row
  *     soft_tasks.h            several rows
+ *     soft_buckets.h          one row, sorted by several threads
  *     soft.h (this file)      what all compilations share
  *     soft.pyx                a loop over rows, with threads; long rows are sorted by NumPy
  *
@@ -38,23 +39,26 @@ typedef struct {
     double strength;
     const void *x;
     void *value;
-    int32_t *order;      /* sort: the permutation that sorts */
-    uint8_t *starts;     /* sort: 1 where a block begins */
-    void *weights;       /* sort, kl: the share of each entry in the sum of its block */
-    int32_t *blocks;     /* rank: the number of each entry's block, in the order of x */
-    const void *grad;    /* backward: the gradient of value */
-    void *x_gradient;    /* backward */
+    int32_t *order;            /* sort: the permutation that sorts */
+    uint8_t *starts;           /* sort: 1 where a block begins */
+    void *weights;             /* sort, kl: the share of each entry in the sum of its block */
+    int32_t *blocks;           /* rank: the number of each entry's block, in the order of x */
+    const void *grad;          /* backward: the gradient of value */
+    void *x_gradient;          /* backward */
     double *strength_gradient; /* backward: [batch], or NULL */
 } soft_problem;
 
 /* What a thread works in: room for one long row, or for a few short ones. */
 typedef struct {
-    double *keys;   /* [n], later the blocks */
-    int32_t *order; /* [n] */
-    void *sorted;   /* [n] */
-    int32_t *bins;  /* [n] */
+    double *keys;    /* [n], later the blocks */
+    int32_t *order;  /* [n] */
+    void *sorted;    /* [n] */
+    int32_t *bins;   /* [n] */
     double *columns; /* short rows: as many as keys */
 } soft_workspace;
+
+/* A long row is sorted in so many parts, where there are threads for it. */
+#define SOFT_BUCKETS 8
 
 #define SIMD_TEMPLATE "sorting/soft_template.h"
 #include "simd_compile.h"
@@ -79,23 +83,65 @@ static int soft_short_rows(const soft_problem *problem, ptrdiff_t first, ptrdiff
                      workspace);
 }
 
-/* keys: [n], for this row; NULL: the row of `value` is to be sorted itself. */
+/* For the next five: keys: [n], for this row; NULL: the row of `value` is to be sorted itself. */
+
 static int soft_prepare_row(const soft_problem *problem, ptrdiff_t row, double *keys,
                             const soft_workspace *workspace) {
-    if (!keys)
-        return SOFT_CALL(soft_prepare_values, problem->is_double, problem->level, problem, row,
+    if (keys)
+        return SOFT_CALL(soft_prepare_row, problem->is_double, problem->level, problem, row, keys,
                          workspace);
-    return SOFT_CALL(soft_prepare_row, problem->is_double, problem->level, problem, row,
-                     soft_index_mask(problem->n), keys, workspace);
+    return SOFT_CALL(soft_prepare_values, problem->is_double, problem->level, problem, row,
+                     workspace);
 }
 
 static int soft_finish_row(const soft_problem *problem, ptrdiff_t row, double *keys,
                            const soft_workspace *workspace) {
-    if (!keys)
-        return SOFT_CALL(soft_finish_values, problem->is_double, problem->level, problem, row,
+    if (keys)
+        return SOFT_CALL(soft_finish_keys, problem->is_double, problem->level, problem, row, keys,
                          workspace);
-    return SOFT_CALL(soft_finish_keys, problem->is_double, problem->level, problem, row,
-                     soft_index_mask(problem->n), keys, workspace);
+    return SOFT_CALL(soft_finish_values, problem->is_double, problem->level, problem, row,
+                     workspace);
+}
+
+/* As soft_prepare_row, but the keys, or the values, are not made. */
+static int soft_try_row(const soft_problem *problem, ptrdiff_t row, const double *keys,
+                        const soft_workspace *workspace) {
+    if (keys)
+        return SOFT_CALL(soft_try_row, problem->is_double, problem->level, problem, row, workspace);
+    return SOFT_CALL(soft_try_values, problem->is_double, problem->level, problem, row, workspace);
+}
+
+static void soft_fill_buckets(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
+                              ptrdiff_t end, const double *splitters, ptrdiff_t *places,
+                              double *keys) {
+    SOFT_CALL(soft_fill_buckets, problem->is_double, problem->level, problem, row, first, end,
+              splitters, places, keys);
+}
+
+/* As soft_finish_row, after soft_take_part for all parts of the row. */
+static int soft_finish_taken(const soft_problem *problem, ptrdiff_t row, double *keys,
+                             const soft_workspace *workspace) {
+    if (keys)
+        return SOFT_CALL(soft_finish_taken, problem->is_double, problem->level, problem, row, keys,
+                         workspace);
+    return SOFT_CALL(soft_finish_values, problem->is_double, problem->level, problem, row,
+                     workspace);
+}
+
+static void soft_choose_splitters(const soft_problem *problem, ptrdiff_t row, double *splitters) {
+    SOFT_CALL(soft_choose_splitters, problem->is_double, problem->level, problem, row, splitters);
+}
+
+static int soft_count_buckets(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
+                              ptrdiff_t end, const double *splitters, ptrdiff_t *counts) {
+    return SOFT_CALL(soft_count_buckets, problem->is_double, problem->level, problem, row, first,
+                     end, splitters, counts);
+}
+
+static void soft_take_part(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
+                           ptrdiff_t end, const double *keys, const soft_workspace *workspace) {
+    SOFT_CALL(soft_take_part, problem->is_double, problem->level, problem, row, first, end, keys,
+              workspace);
 }
 
 static void soft_backward_rows(const soft_problem *problem, ptrdiff_t first, ptrdiff_t last,

@@ -20,6 +20,7 @@ def forward(
     sign: int,
     strength: float,
 ) -> int: ...
+def sort(value: Array, order: Array, x: Array) -> int: ...
 def backward(
     x_gradient: Array,
     strength_gradient: Array | None,

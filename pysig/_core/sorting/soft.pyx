@@ -51,6 +51,17 @@ cdef extern from "sorting/soft.h" nogil:
                          const soft_workspace *) noexcept
     int soft_finish_row(const soft_problem *, Py_ssize_t, double *,
                         const soft_workspace *) noexcept
+    int soft_try_row(const soft_problem *, Py_ssize_t, const double *,
+                     const soft_workspace *) noexcept
+    void soft_choose_splitters(const soft_problem *, Py_ssize_t, double *) noexcept
+    int soft_count_buckets(const soft_problem *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                           const double *, Py_ssize_t *) noexcept
+    void soft_fill_buckets(const soft_problem *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                           const double *, Py_ssize_t *, double *) noexcept
+    void soft_take_part(const soft_problem *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
+                        const soft_workspace *) noexcept
+    int soft_finish_taken(const soft_problem *, Py_ssize_t, double *,
+                          const soft_workspace *) noexcept
     void soft_backward_rows(const soft_problem *, Py_ssize_t, Py_ssize_t,
                             const soft_workspace *) noexcept
     void *aligned_alloc(size_t, size_t) noexcept
@@ -68,6 +79,7 @@ FINITE, NAN, INFINITE = SOFT_OK, SOFT_NAN, SOFT_INFINITE
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
 cdef Py_ssize_t SHORT = 256  # the longest rows that are sorted without NumPy
 cdef Py_ssize_t WIDEST = 8   # lanes of the widest vector of doubles
+cdef Py_ssize_t HUGE = 131072  # the shortest rows that several threads work on
 cdef Py_ssize_t TASK = 16384  # entries that one thread does at a time
 
 
@@ -254,8 +266,11 @@ cdef int forward_long(const soft_problem *problem, value, int *status) except -1
     cdef layout places = plan_workspace(problem, False)
     cdef Py_ssize_t per_task = rows_of_task(problem)
     cdef Py_ssize_t tasks = (problem.batch + per_task - 1) // per_task, i, first, last
-    cdef int threads = choose_threads(problem, tasks)
+    cdef int threads = num_threads()
     cdef bint is_rank = problem.kind == SOFT_RANK_L2 or problem.kind == SOFT_RANK_KL
+    if problem.n >= HUGE and problem.batch < threads:
+        return forward_huge(problem, value, threads, status)
+    threads = choose_threads(problem, tasks)
     cdef bint values_alone = not is_rank and problem.order == NULL
     cdef Memory memory = Memory(places.total * threads)
     cdef Memory addresses = Memory(sizeof(long_rows) * threads)
@@ -278,6 +293,76 @@ cdef int forward_long(const soft_problem *problem, value, int *status) except -1
         status[i] = (long_values_task if values_alone else long_task)(
             problem, per_task * i, min(per_task * (i + 1), problem.batch),
             memory.data + threadid() * places.total, places, rows + threadid())
+    return 0
+
+
+cdef enum:
+    BUCKETS = 8  # SOFT_BUCKETS of soft.h
+    CHUNKS = 32  # parts of a row that one thread puts into buckets at a time
+
+
+cdef int sort_slice(void *array, Py_ssize_t first, Py_ssize_t last) except -1 nogil:
+    with gil:
+        (<object>array)[first:last].sort()
+    return 0
+
+
+cdef int sort_in_buckets(
+    const soft_problem *problem, Py_ssize_t row, double *keys, void *array,
+    const soft_workspace *workspace, int threads,
+) except -1:
+    """Sorts one row with several threads. array: the keys, or the row of values if keys is NULL."""
+    cdef double splitters[BUCKETS - 1]
+    cdef Py_ssize_t counts[CHUNKS][BUCKETS]
+    cdef Py_ssize_t starts[BUCKETS + 1]
+    cdef int nan[CHUNKS]
+    cdef Py_ssize_t n = problem.n, total = 0, i, j, count
+    soft_choose_splitters(problem, row, splitters)
+    for i in prange(CHUNKS, num_threads=threads, schedule="dynamic", nogil=True):
+        nan[i] = soft_count_buckets(problem, row, n * i // CHUNKS, n * (i + 1) // CHUNKS, splitters,
+                                    counts[i])
+    for i in range(CHUNKS):
+        if nan[i]:
+            return SOFT_NAN
+    for j in range(BUCKETS):
+        starts[j] = total
+        for i in range(CHUNKS):
+            count = counts[i][j]
+            counts[i][j] = total
+            total += count
+    starts[BUCKETS] = total
+    for i in prange(CHUNKS, num_threads=threads, schedule="dynamic", nogil=True):
+        soft_fill_buckets(problem, row, n * i // CHUNKS, n * (i + 1) // CHUNKS, splitters,
+                          counts[i], keys)
+    for j in prange(BUCKETS, num_threads=threads, schedule="dynamic", nogil=True):
+        sort_slice(array, starts[j], starts[j + 1])
+        if keys != NULL:
+            soft_take_part(problem, row, starts[j], starts[j + 1], keys, workspace)
+    return SOFT_OK
+
+
+cdef int forward_huge(const soft_problem *problem, value, int threads, int *status) except -1:
+    """Few rows so long that several threads work on each."""
+    cdef layout places = plan_workspace(problem, False)
+    cdef soft_workspace workspace
+    cdef Memory memory = Memory(places.total)
+    cdef bint is_rank = problem.kind == SOFT_RANK_L2 or problem.kind == SOFT_RANK_KL
+    cdef double *keys
+    cdef Py_ssize_t row
+    array = np.empty(problem.n + WIDEST)
+    set_workspace(&workspace, memory.data, places)
+    workspace.keys = <double *>address(array, PyBUF_WRITABLE)
+    keys = workspace.keys if is_rank or problem.order != NULL else NULL
+    for row in range(problem.batch):
+        with nogil:
+            status[row] = soft_try_row(problem, row, keys, &workspace)
+        if status[row] >= SOFT_OK:
+            continue
+        target = array if keys != NULL else value[row]
+        status[row] = sort_in_buckets(problem, row, keys, <void *>target, &workspace, threads)
+        if status[row] == SOFT_OK:
+            with nogil:
+                status[row] = soft_finish_taken(problem, row, keys, &workspace)
     return 0
 
 

@@ -18,31 +18,45 @@ typedef struct {
 
 #define STRIP 8
 
+ALWAYS_INLINE NAME(vector) NAME(smaller)(NAME(vector) a, NAME(vector) b) {
+    const NAME(mask) is_less = (NAME(mask))(a < b);
+    return (NAME(vector))(((NAME(mask))a & is_less) | ((NAME(mask))b & ~is_less));
+}
+
 /* The least and the largest entry; returns whether all entries are finite. */
 static int NAME(soft_range)(const REAL *x, ptrdiff_t n, REAL *least, REAL *largest) {
-    REAL low[STRIP], high[STRIP], rest[STRIP];
-    ptrdiff_t i = 0;
-    for (int j = 0; j < STRIP; j++) low[j] = high[j] = x[0], rest[j] = 0;
-    for (; i + STRIP <= n; i += STRIP)
-        for (int j = 0; j < STRIP; j++) {
-            const REAL value = x[i + j];
-            low[j] = value < low[j] ? value : low[j];
-            high[j] = value > high[j] ? value : high[j];
+    *least = *largest = x[0];
+    if (n < LANES) {
+        REAL rest = 0;
+        for (ptrdiff_t i = 0; i < n; i++) {
+            *least = x[i] < *least ? x[i] : *least;
+            *largest = x[i] > *largest ? x[i] : *largest;
+            rest += x[i] * 0;
+        }
+        return rest == 0;
+    }
+    /* The last vectors overlap; high has the negative entries. */
+    NAME(vector) low[2], high[2], rest[2] = {{0}};
+    low[0] = low[1] = NAME(load)(x);
+    high[0] = high[1] = -low[0];
+    for (ptrdiff_t i = 0; i < n; i += 2 * LANES)
+        for (int j = 0; j < 2; j++) {
+            const ptrdiff_t place = i + j * LANES;
+            const NAME(vector) value = NAME(load)(x + (place + LANES <= n ? place : n - LANES));
+            low[j] = NAME(smaller)(value, low[j]);
+            high[j] = NAME(smaller)(-value, high[j]);
             rest[j] += value * 0;
         }
-    for (int j = 0; i + j < n; j++) {
-        const REAL value = x[i + j];
-        low[j] = value < low[j] ? value : low[j];
-        high[j] = value > high[j] ? value : high[j];
-        rest[j] += value * 0;
+    low[0] = NAME(smaller)(low[0], low[1]);
+    high[0] = NAME(smaller)(high[0], high[1]);
+    rest[0] += rest[1];
+    REAL sum = 0;
+    for (int j = 0; j < LANES; j++) {
+        *least = low[0][j] < *least ? low[0][j] : *least;
+        *largest = -high[0][j] > *largest ? -high[0][j] : *largest;
+        sum += rest[0][j];
     }
-    for (int j = 1; j < STRIP; j++) {
-        low[0] = low[j] < low[0] ? low[j] : low[0];
-        high[0] = high[j] > high[0] ? high[j] : high[0];
-        rest[0] += rest[j];
-    }
-    *least = low[0], *largest = high[0];
-    return rest[0] == 0;
+    return sum == 0;
 }
 
 /* The sum of x - origin. */
@@ -150,8 +164,7 @@ static int NAME(soft_rank_bins)(const REAL *x, ptrdiff_t n, int sign, double str
     if (clusters == 1)
         NAME(soft_rank_one_block)(x, n, sign, strength, origin, value, blocks);
     else
-        NAME(soft_rank_clusters)
-    (x, n, sign, strength, origin, bin, clusters, value, workspace);
+        NAME(soft_rank_clusters)(x, n, sign, strength, origin, bin, clusters, value, workspace);
     return 1;
 }
 #undef STRIP

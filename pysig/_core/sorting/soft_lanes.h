@@ -27,8 +27,7 @@ static void NAME(sort_lanes)(REAL *rows, ptrdiff_t n) {
 static void NAME(rows_to_lanes)(const REAL *rows, ptrdiff_t stride, REAL *columns) {
     NAME(vector) block[LANES];
     for (ptrdiff_t i = 0; i < stride; i += LANES) {
-        for (int lane = 0; lane < LANES; lane++)
-            block[lane] = NAME(load)(rows + lane * stride + i);
+        for (int lane = 0; lane < LANES; lane++) block[lane] = NAME(load)(rows + lane * stride + i);
         NAME(transpose)(block);
         for (int j = 0; j < LANES; j++) NAME(store)(columns + (i + j) * LANES, block[j]);
     }
@@ -39,8 +38,7 @@ static void NAME(lanes_to_rows)(const REAL *columns, ptrdiff_t stride, REAL *row
     for (ptrdiff_t i = 0; i < stride; i += LANES) {
         for (int j = 0; j < LANES; j++) block[j] = NAME(load)(columns + (i + j) * LANES);
         NAME(transpose)(block);
-        for (int lane = 0; lane < LANES; lane++)
-            NAME(store)(rows + lane * stride + i, block[lane]);
+        for (int lane = 0; lane < LANES; lane++) NAME(store)(rows + lane * stride + i, block[lane]);
     }
 }
 

@@ -19,20 +19,20 @@ static ptrdiff_t NAME(soft_make_blocks)(const soft_problem *problem, int kind, c
     while (end > begin && sorted[end - 1] > REAL_MAX) end--;
     if (begin > 1) stack[blocks++] = (soft_block){0, 0, (int)begin};
     switch (kind) { /* constants, so that each call becomes a loop of its own */
-    case SOFT_SORT_L2:
-        blocks += NAME(soft_pool)(SOFT_SORT_L2, sorted, begin, end, strength, stack + blocks);
-        break;
-    case SOFT_RANK_L2:
-        blocks += NAME(soft_pool)(SOFT_RANK_L2, sorted, begin, end, strength, stack + blocks);
-        break;
-    case SOFT_SORT_KL:
-        blocks += NAME(soft_pool)(SOFT_SORT_KL, sorted, begin, end, strength, stack + blocks);
-        break;
-    case SOFT_RANK_KL:
-        blocks += NAME(soft_pool)(SOFT_RANK_KL, sorted, begin, end, strength, stack + blocks);
-        break;
-    default:
-        blocks += NAME(soft_pool)(SOFT_RANK_EXP, sorted, begin, end, strength, stack + blocks);
+        case SOFT_SORT_L2:
+            blocks += NAME(soft_pool)(SOFT_SORT_L2, sorted, begin, end, strength, stack + blocks);
+            break;
+        case SOFT_RANK_L2:
+            blocks += NAME(soft_pool)(SOFT_RANK_L2, sorted, begin, end, strength, stack + blocks);
+            break;
+        case SOFT_SORT_KL:
+            blocks += NAME(soft_pool)(SOFT_SORT_KL, sorted, begin, end, strength, stack + blocks);
+            break;
+        case SOFT_RANK_KL:
+            blocks += NAME(soft_pool)(SOFT_RANK_KL, sorted, begin, end, strength, stack + blocks);
+            break;
+        default:
+            blocks += NAME(soft_pool)(SOFT_RANK_EXP, sorted, begin, end, strength, stack + blocks);
     }
     if (n - end > 1) stack[blocks++] = (soft_block){0, (int)end, (int)(n - end)};
     return blocks;
@@ -61,8 +61,8 @@ static void NAME(soft_sort_block)(const soft_problem *problem, const soft_block 
 
 /* A row of soft sort from its sorted entries, which may stand in `value`. */
 static void NAME(soft_write_sort)(const soft_problem *problem, const soft_block *blocks,
-                                  ptrdiff_t count, const REAL *sorted, REAL *value,
-                                  uint8_t *starts, REAL *weights) {
+                                  ptrdiff_t count, const REAL *sorted, REAL *value, uint8_t *starts,
+                                  REAL *weights) {
     const ptrdiff_t n = problem->n;
     if (starts) memset(starts, 1, (size_t)n);
     if (weights)

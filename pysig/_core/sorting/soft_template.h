@@ -14,4 +14,5 @@
 #include "sorting/soft_rows.h"
 #include "sorting/soft_backward.h"
 #include "sorting/soft_tasks.h"
+#include "sorting/soft_buckets.h"
 #undef REAL_MAX

@@ -49,10 +49,12 @@ template <bool SCALED> static __device__ Wide add(Wide x, Wide y) {
     if (SCALED) {
         if (y.hi == 0) return x;
         if (x.hi == 0) return y;
-        Wide &smaller = x.exponent < y.exponent ? x : y;
         const double exponent = max(x.exponent, y.exponent);
-        const double scale = power_of_two(smaller.exponent - exponent);
-        smaller = {smaller.hi * scale, smaller.lo * scale, exponent};
+        const double scale = power_of_two(-fabs(x.exponent - y.exponent));
+        const double scale_x = x.exponent < exponent ? scale : 1;
+        const double scale_y = y.exponent < exponent ? scale : 1;
+        x = {x.hi * scale_x, x.lo * scale_x, exponent};
+        y = {y.hi * scale_y, y.lo * scale_y, exponent};
     }
     return add_aligned(x, y);
 }

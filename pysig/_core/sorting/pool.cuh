@@ -164,14 +164,18 @@ template <typename real, int KIND> struct Row {
         return exponential(wide(second(i)));
     }
 
-    // From an entry to the next one, at i: no more than what cannot be pooled in any case.
+    // More than the distance of neighbours that can be pooled. The entries of w count for their size,
+    // too, lest distances are lost beside them.
+    __device__ double largest_gap() const {
+        if (KIND == RANK_L2) return min(strength * (double)n, 1e290);
+        const double low = (double)w[0], high = (double)w[n - 1];
+        return 2 * (high - low) + max(fabs(low), fabs(high)) + 1e-300;
+    }
+
+    // From an entry to the next one, at i, shortened.
     __device__ Wide gap(integer i) const {
-        const double most =
-            KIND == RANK_L2
-                ? min(strength * (double)n, 1e290)
-                : 2 * ((double)w[n - 1] - (double)w[0]) + 2.2250738585072014e-308;
-        const double difference = entry(i) - entry(i - 1);
-        if (!(difference < most)) return wide(most);
+        const double most = largest_gap();
+        if (!(entry(i) - entry(i - 1) < most)) return wide(most);
         return exact_sum(entry(i), -entry(i - 1));
     }
 
@@ -229,24 +233,30 @@ template <typename real, int KIND> struct Row {
                 is_infinite(s[y.end - 1]))
                 return s[x.begin] == s[y.end - 1];
         if (KIND == SORT_KL) return violates_sort(x, y);
-        const Wide b_x = second_sum(x), b_y = second_sum(y);
+        Wide of_x = multiply(x.a, second_sum(y)), of_y = multiply(y.a, second_sum(x));
         if (A) {
-            const double scaled =
-                power_of_two((y.a.exponent + b_x.exponent) - (x.a.exponent + b_y.exponent));
-            const double other = y.a.hi * b_x.hi;
-            return x.a.hi * b_y.hi >= (other == 0 ? 0 : other * scaled);
+            const double scale = power_of_two(-fabs(of_x.exponent - of_y.exponent));
+            const double scale_x = of_x.exponent < of_y.exponent ? scale : 1;
+            const double scale_y = of_y.exponent < of_x.exponent ? scale : 1;
+            if (of_x.hi != 0 && of_y.hi != 0) {
+                of_x = wide(of_x.hi * scale_x, of_x.lo * scale_x);
+                of_y = wide(of_y.hi * scale_y, of_y.lo * scale_y);
+            }
         }
-        const Wide difference = subtract<false>(multiply(y.a, b_x), multiply(x.a, b_y));
+        const Wide difference = subtract<false>(of_y, of_x);
+        // Equal values are pooled, also if the last of 106 bits are not right.
+        if (KIND != SORT_L2 && KIND != RANK_L2)
+            return difference.hi <= 0x1p-96 * max(fabs(of_x.hi), fabs(of_y.hi));
         double limit = 0.5 * (double)((y.begin - x.begin) + (y.end - x.end));
         limit *= x.length() * y.length();
         if (KIND == SORT_L2) return difference.hi - inverse * limit + difference.lo >= 0;
-        if (KIND == RANK_L2) return difference.hi - strength * limit + difference.lo <= 0;
-        return difference.hi + difference.lo <= 0;
+        return difference.hi - strength * limit + difference.lo <= 0;
     }
 
     // Backwards, the entries of x are larger than those of y, and their positions, too.
     __device__ bool violates_sort(const Part &x, const Part &y) const {
         const double distance = (double)(y.end - x.end) * inverse;
+        if (x.length() == 1 && y.length() == 1) return entry(x.begin) - entry(y.begin) >= distance;
         const double exponent = (y.a.exponent - x.a.exponent) * LOG_2 - distance;
         return geometric(x.length(), inverse) * y.a.hi * exp(exponent) >=
                geometric(y.length(), inverse) * x.a.hi;

@@ -15,7 +15,7 @@ proposition 3). Soft sorting and ranking are special cases, which `pysig.soft_so
 `pysig.soft_rank` compute faster.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -200,7 +200,7 @@ def isotonic_regression_backward(residuals, grad):
     See `isotonic_regression_forward`.
     """
     check_residuals(residuals, IsotonicResiduals)
-    y, weights, value, starts, shape, weights_shape, regularization, axis = residuals
+    y, shape, axis = residuals.y, residuals.shape, residuals.axis
     grad, rows = check_grad(grad, shape, y.dtype, axis, "the fitted values", y)
     return dispatch(grad, evaluate_regression_gradients, residuals, rows)
 
@@ -359,7 +359,7 @@ def from_rows_on_device(rows, shape, axis):
         return from_rows(rows, shape, axis)
 
 
-def dispatch(array, function, *arguments):
+def dispatch(array, function, *arguments) -> Any:
     """Call a function with the library and the kernels of an array, on the array's device."""
     if isinstance(array, np.ndarray):
         return function(np, cpu_kernel, *arguments)
@@ -438,7 +438,8 @@ def evaluate_projection(xp, kernel, z, w, is_kl, with_residuals):
 
 def project_on_cpu(value, z_order, w_order, starts, z_shares, w_shares, z, w, is_kl):
     """Write the projection of rows, their permutations, and what else the gradient needs."""
-    sorted_z, sorted_w, sorted_value = sort_rows(z, z_order), sort_rows(w, w_order), np.empty_like(z)
+    sorted_z, sorted_w = sort_rows(z, z_order), sort_rows(w, w_order)
+    sorted_value = np.empty_like(z)
     cpu_kernel.project(sorted_value, starts, z_shares, w_shares, sorted_z, sorted_w, is_kl)
     np.put_along_axis(value, z_order, sorted_value, -1)
 

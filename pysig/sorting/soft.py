@@ -379,9 +379,7 @@ def soft_rank_backward(residuals, grad, *, strength_gradient=False) -> Any:
     with_strength = boolean(strength_gradient, "strength_gradient")
     axis = residuals.axis
     shape = result_shape(residuals.blocks, axis)
-    grad, rows = check_grad(
-        grad, shape, residuals.ranks.dtype, axis, "the ranks", residuals.blocks
-    )
+    grad, rows = check_grad(grad, shape, residuals.ranks.dtype, axis, "the ranks", residuals.blocks)
     x_gradient, strength = dispatch(
         grad, evaluate_gradients, "rank", residuals, grad, rows, axis, with_strength
     )
@@ -471,7 +469,7 @@ def sort_rows(rows, order):
     return value
 
 
-def dispatch(array, function, *arguments):
+def dispatch(array, function, *arguments) -> Any:
     """Call a function with the library and the kernels of an array, on the array's device."""
     if isinstance(array, np.ndarray):
         return function(np, cpu_kernel, *arguments)

@@ -239,18 +239,18 @@ def test_libraries_and_devices_do_not_mix(cupy, rng):
     with pytest.raises(TypeError, match="residuals is CuPy's, but not grad"):
         pysig.isotonic_regression_backward(pysig.isotonic_regression_forward(y)[1], host)
     with pytest.raises(TypeError, match="grad is CuPy's, but not residuals"):
-        pysig.project_permutahedron_backward(
-            pysig.project_permutahedron_forward(host, host)[1], y
-        )
+        pysig.project_permutahedron_backward(pysig.project_permutahedron_forward(host, host)[1], y)
     if cupy.cuda.runtime.getDeviceCount() < 2:
         return
     with cupy.cuda.Device(1):
         other = cupy.asarray(np.abs(host) + 1)
     with pytest.raises(ValueError, match="y is on device 0, weights is on device 1"):
         pysig.isotonic_regression(y, weights=other)
+    value: Any
     value, residuals = pysig.isotonic_regression_forward(other, axis=0)
-    assert value.device.id == pysig.isotonic_regression_backward(residuals, value).y.device.id == 1
+    gradient: Any = pysig.isotonic_regression_backward(residuals, value).y
+    assert value.device.id == gradient.device.id == 1
     value, residuals = pysig.project_permutahedron_forward(other, other, axis=0)
-    gradients = pysig.project_permutahedron_backward(residuals, value)
+    gradients: Any = pysig.project_permutahedron_backward(residuals, value)
     assert value.device.id == gradients.z.device.id == gradients.w.device.id == 1
     assert cupy.cuda.runtime.getDevice() == 0

@@ -38,7 +38,7 @@ def rows_of_all_kinds(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]
         "far": x + 1e4,
         "two groups": np.where(rng.random((2, n)) < 0.5, x, x + 3 * n),
         "one absorbs all": np.where(np.arange(n) == n - 1, 3.0 * n, rising),
-        "curved": np.arange(n) ** 2 / np.array([[3.1], [n + 1.3]]),
+        "curved": np.arange(n) ** 2 / np.array([[np.pi], [n + np.sqrt(2)]]),
     }
 
 

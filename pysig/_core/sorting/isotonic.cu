@@ -14,8 +14,7 @@ __global__ void isotonic_write(real *value, bool *starts, const real *y, const r
                                double *a, double *b, integer rows, integer n, integer chunks,
                                integer backwards) {
     Pooled<real, KIND> pooled;
-    if (!pooled.find(y, weights, block_starts, counts, a, b, rows, n, chunks, backwards, 1))
-        return;
+    if (!pooled.find(y, weights, block_starts, counts, a, b, rows, n, chunks, backwards, 1)) return;
     const Part part = pooled.part;
     const integer at = pooled.offset();
     const Wide weight = pooled.row.second_sum(part);
@@ -48,13 +47,13 @@ __global__ void isotonic_write_projection(real *value, bool *starts, real *z_sha
             const Wide sum = subtract<false>(part.a, multiply(first, m));
             result = (own - row.entry(part.begin)) - sum.hi / m + row.second(part.begin);
         } else {
-            result = own + (log(part.b.hi / part.a.hi) +
-                            (part.b.exponent - part.a.exponent) * LOG_2);
+            result =
+                own + (log(part.b.hi / part.a.hi) + (part.b.exponent - part.a.exponent) * LOG_2);
             const Wide of_z = row.exponential_of(own), of_w = row.second_exponential(pooled.i);
             share_of_z = of_z.hi / part.a.hi * power_of_two(of_z.exponent - part.a.exponent);
-            share_of_w = of_w.hi == 0 ? 0
-                                      : of_w.hi / part.b.hi *
-                                            power_of_two(of_w.exponent - part.b.exponent);
+            share_of_w = of_w.hi == 0
+                             ? 0
+                             : of_w.hi / part.b.hi * power_of_two(of_w.exponent - part.b.exponent);
         }
     }
     value[to] = is_valid[pooled.number] ? (real)result : (real)nan("");
@@ -74,11 +73,10 @@ __global__ void isotonic_terms(double *terms, const real *grad, const int *order
 
 // sums: of grad; weight_sums: of the weights, or null, as are weights and their gradient.
 template <typename real, bool IS_KL>
-__global__ void isotonic_gradient(real *y_gradient, real *weights_gradient, const real *value,
-                                  const bool *starts, const real *y, const real *weights,
-                                  const double *sums, const double *weight_sums,
-                                  const integer *number, const integer *begins, integer rows,
-                                  integer n) {
+__global__ void
+isotonic_gradient(real *y_gradient, real *weights_gradient, const real *value, const bool *starts,
+                  const real *y, const real *weights, const double *sums, const double *weight_sums,
+                  const integer *number, const integer *begins, integer rows, integer n) {
     Segment segment;
     if (!segment.find(number, begins, rows * n)) return;
     const integer at = segment.at;
@@ -90,7 +88,8 @@ __global__ void isotonic_gradient(real *y_gradient, real *weights_gradient, cons
     const double own = weights ? (double)weights[at] : 1;
     const double share = is_alone ? sums[segment.block] + not_valid : mean * own;
     y_gradient[at] = (real)(share * (IS_KL ? exp(distance) : 1));
-    if (weights_gradient) weights_gradient[at] = (real)(mean * (IS_KL ? expm1(distance) : distance));
+    if (weights_gradient)
+        weights_gradient[at] = (real)(mean * (IS_KL ? expm1(distance) : distance));
 }
 
 // sums: of grad, which is in the order of z. The shares are null for "l2".

@@ -1,7 +1,8 @@
 """Isotonic regression and projections on a GPU: pooling, and launches of isotonic.cu.
 
 The functions take the arguments of those in isotonic.pyx, as CuPy arrays on the current device; but
-z and w of a projection are sorted here, and rows that are not valid become NaN. A null pointer is 0.
+z and w of a projection are sorted here, and rows that are not valid become NaN. A null pointer is
+0.
 """
 
 import functools

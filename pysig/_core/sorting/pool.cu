@@ -46,14 +46,12 @@ __global__ void pool_chunks(int *starts, int *counts, double *a, double *b, doub
 
 // The first number from 0 on for which `holds`, or `count`; it holds for all that follow. A warp
 // tests 32 at a time: first the lowest, which it mostly is one of, then with equal distances.
-template <typename Predicate>
-static __device__ integer first_that(integer count, Predicate holds) {
+template <typename Predicate> static __device__ integer first_that(integer count, Predicate holds) {
     const integer lane = threadIdx.x % 32;
     integer low = 0, high = count, step = 1;
     while (low < high) {
         const integer candidate = low + lane * step;
-        const unsigned found =
-            __ballot_sync(0xffffffffu, candidate < high && holds(candidate));
+        const unsigned found = __ballot_sync(0xffffffffu, candidate < high && holds(candidate));
         const integer lanes = min((high - low + step - 1) / step, (integer)32);
         const integer hit = found ? __ffs((int)found) - 1 : lanes;
         const integer next_low = hit ? low + (hit - 1) * step + 1 : low;
@@ -86,9 +84,9 @@ struct Pair {
 // skips[pair.left].
 template <typename real, int KIND>
 __global__ void pool_search(int *counts, int *keeps, int *skips, double *widths, double *shifts,
-                            const int *starts, double *a, double *b, const real *s,
-                            const real *w, integer rows, integer n, integer chunk, integer chunks,
-                            integer pairs, integer width, integer backwards, double strength) {
+                            const int *starts, double *a, double *b, const real *s, const real *w,
+                            integer rows, integer n, integer chunk, integer chunks, integer pairs,
+                            integer width, integer backwards, double strength) {
     const integer number = thread_index() / 32;
     if (number >= rows * pairs) return;
     Pair pair;
@@ -150,9 +148,8 @@ __global__ void pool_search(int *counts, int *keeps, int *skips, double *widths,
             return !row.violates(x, row.part(x.end, end));
         };
         if (row.violates(left_block(left - 1), right_block(0))) {
-            const integer absorbed = 1 + first_that(left - 1, [&](integer from_end) {
-                                         return is_kept(from_end + 1);
-                                     });
+            const integer absorbed =
+                1 + first_that(left - 1, [&](integer from_end) { return is_kept(from_end + 1); });
             kept = left - absorbed + 1;
             const integer begin = left_starts[kept - 1];
             skipped = 1 + first_that(right - 1, [&](integer block) {
@@ -188,8 +185,7 @@ __global__ void pool_move(int *new_starts, double *a, double *b, const int *star
     if (place < kept)
         new_starts[thread] = starts[thread];
     else if (place < counts[pair.left])
-        new_starts[thread] =
-            starts[pair.row * n + pair.middle + skips[pair.left] + (place - kept)];
+        new_starts[thread] = starts[pair.row * n + pair.middle + skips[pair.left] + (place - kept)];
     if (i < pair.middle) return;
     const Prefix<Scaled<KIND>::A> sums_a = {a, rows * n};
     const integer before = pair.row * n + pair.middle - 1;

@@ -28,16 +28,7 @@
 
 typedef long long integer;
 
-enum {
-    SORT_L2,
-    RANK_L2,
-    SORT_KL,
-    RANK_KL,
-    FIT_L2,
-    FIT_KL,
-    PROJECT_L2,
-    PROJECT_KL
-};
+enum { SORT_L2, RANK_L2, SORT_KL, RANK_KL, FIT_L2, FIT_KL, PROJECT_L2, PROJECT_KL };
 
 static __device__ integer thread_index() {
     return (integer)blockIdx.x * blockDim.x + threadIdx.x;
@@ -69,8 +60,8 @@ template <bool SCALED> struct Prefix {
 };
 
 template <int KIND> struct Scaled {
-    static constexpr bool A = KIND == SORT_KL || KIND == RANK_KL || KIND == FIT_KL ||
-                              KIND == PROJECT_KL;
+    static constexpr bool A =
+        KIND == SORT_KL || KIND == RANK_KL || KIND == FIT_KL || KIND == PROJECT_KL;
     static constexpr bool B = KIND == PROJECT_KL;
 };
 

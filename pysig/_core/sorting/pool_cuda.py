@@ -6,6 +6,7 @@ null pointer is 0.
 """
 
 import functools
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,9 +114,7 @@ def pool(problem):
     """Return the blocks of all rows."""
     rows, n, chunks = problem.rows, problem.n, problem.chunks
     pool_chunks, pool_search, pool_move = pool_kernels(problem.real, problem.kind)
-    a, b = (
-        cupy.empty((planes, rows, n), "float64") if planes else 0 for planes in problem.planes
-    )
+    a, b = (cupy.empty((planes, rows, n), "float64") if planes else 0 for planes in problem.planes)
     starts, counts = cupy.empty((rows, n), "int32"), cupy.empty((rows, chunks), "int32")
     is_shortened = problem.kind in SHORTENED
     widths = cupy.empty((2, rows, chunks), "float64") if is_shortened else 0
@@ -165,7 +164,7 @@ class Segments:
         kernels = segment_kernels()
         sizes = floor_sizes(n)
         begin = 0
-        for below, numbers in zip(sizes, sizes[1:], strict=False):
+        for below, numbers in itertools.pairwise(sizes):
             end = begin + rows * below
             kernels["floor"](rows * numbers, pyramid[end:], pyramid[begin:], rows, numbers, below)
             begin = end

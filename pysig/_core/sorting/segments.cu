@@ -43,6 +43,6 @@ extern "C" __global__ void segment_sums(double *sums, const integer *number, con
     Segment segment;
     if (!segment.find(number, begins, rows * n) || segment.at != segment.begin) return;
     const integer row = segment.begin / n;
-    sums[segment.block] = pyramid_sum(pyramid, rows, n, row, segment.begin - row * n,
-                                      segment.end - row * n);
+    sums[segment.block] =
+        pyramid_sum(pyramid, rows, n, row, segment.begin - row * n, segment.end - row * n);
 }

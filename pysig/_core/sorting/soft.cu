@@ -21,9 +21,9 @@ __global__ void soft_take(real *sorted, int *order, const real *x, const integer
 // starts, and for "kl" weights, may be null.
 template <typename real, int KIND>
 __global__ void soft_write_sort(real *value, bool *starts, real *weights, const real *s,
-                                const int *block_starts, const int *counts, double *a,
-                                integer rows, integer n, integer chunks, integer backwards,
-                                double strength, integer sign) {
+                                const int *block_starts, const int *counts, double *a, integer rows,
+                                integer n, integer chunks, integer backwards, double strength,
+                                integer sign) {
     Pooled<real, KIND> pooled;
     if (!pooled.find(s, nullptr, block_starts, counts, a, nullptr, rows, n, chunks, backwards,
                      strength))
@@ -31,7 +31,8 @@ __global__ void soft_write_sort(real *value, bool *starts, real *weights, const 
     const Part part = pooled.part;
     const integer at = pooled.offset(), row = pooled.number * n;
     const double own = (double)s[at];
-    const bool is_valid = !is_infinite(s[row]) && fabs((double)s[row + n - 1]) <= 1.7976931348623157e308;
+    const bool is_valid =
+        !is_infinite(s[row]) && fabs((double)s[row + n - 1]) <= 1.7976931348623157e308;
     double result = own, weight = 1;
     if (!pooled.is_alone()) {
         const double m = part.length(), inverse = 1 / strength;
@@ -55,8 +56,8 @@ __global__ void soft_write_sort(real *value, bool *starts, real *weights, const 
 // blocks may be null. The results go to where the entries came from.
 template <typename real, int KIND>
 __global__ void soft_write_rank(real *value, int *blocks, const real *s, const int *order,
-                                const int *block_starts, const int *counts, double *a,
-                                integer rows, integer n, integer chunks, double strength) {
+                                const int *block_starts, const int *counts, double *a, integer rows,
+                                integer n, integer chunks, double strength) {
     Pooled<real, KIND> pooled;
     if (!pooled.find(s, nullptr, block_starts, counts, a, nullptr, rows, n, chunks, 0, strength))
         return;
@@ -102,9 +103,8 @@ __global__ void soft_terms(double *terms, const real *grad, const real *ranks, c
 template <typename real>
 __global__ void soft_sort_gradient(real *x_gradient, double *strengths, const real *grad,
                                    const int *order, const bool *starts, const real *weights,
-                                   const double *sums, const integer *number,
-                                   const integer *begins, integer rows, integer n, integer sign,
-                                   double strength) {
+                                   const double *sums, const integer *number, const integer *begins,
+                                   integer rows, integer n, integer sign, double strength) {
     Segment segment;
     if (!segment.find(number, begins, rows * n)) return;
     const integer at = segment.at, row = at / n * n;
@@ -118,11 +118,9 @@ __global__ void soft_sort_gradient(real *x_gradient, double *strengths, const re
     const double inverse = 1 / strength, h = m * inverse;
     double centre = 0.5 * (m - 1);
     if (weights)
-        centre = h < 1e-3 ? centre - (m * m - 1) * inverse / 12
-                          : 1 / expm1(inverse) - m / expm1(h);
+        centre = h < 1e-3 ? centre - (m * m - 1) * inverse / 12 : 1 / expm1(inverse) - m / expm1(h);
     const double place = (double)(at - segment.begin) - centre;
-    strengths[at] =
-        (is_alone ? 0 : -(double)sign * own * place * inverse * inverse) + not_valid;
+    strengths[at] = (is_alone ? 0 : -(double)sign * own * place * inverse * inverse) + not_valid;
 }
 
 // sums: of grad, for "kl" of ranks times grad; log_sums: of ranks times their logarithm, for "kl".

@@ -2,7 +2,7 @@
 
 import operator
 
-import numpy as np
+from pysig._core.array import namespace_of
 
 
 def axis_number(axis, ndim, name="x"):
@@ -21,7 +21,8 @@ def axis_number(axis, ndim, name="x"):
 def to_rows(array, axis):
     """Return `array` as (rows, n) in C order, where n is the length of the axis."""
     if axis != array.ndim - 1:
-        array = np.ascontiguousarray(np.moveaxis(array, axis, -1))
+        xp = namespace_of(array)
+        array = xp.ascontiguousarray(xp.moveaxis(array, axis, -1))
     return array.reshape(-1, array.shape[-1]) if array.size else array.reshape(0, 1)
 
 
@@ -30,4 +31,5 @@ def from_rows(rows, shape, axis):
     if axis == len(shape) - 1:
         return rows.reshape(shape)
     moved = (*shape[:axis], *shape[axis + 1 :], shape[axis])
-    return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), -1, axis))
+    xp = namespace_of(rows)
+    return xp.ascontiguousarray(xp.moveaxis(rows.reshape(moved), -1, axis))

@@ -15,13 +15,20 @@ proposition 3). Soft sorting and ranking are special cases, which `pysig.soft_so
 `pysig.soft_rank` compute faster.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pysig._core.array import boolean, broadcast, check_broadcast, real_array, sum_to_shape
+from pysig._core.array import (
+    boolean,
+    broadcast,
+    check_broadcast,
+    namespace,
+    real_array,
+    sum_to_shape,
+)
 from pysig._core.axis import from_rows, to_rows
-from pysig._core.sorting import isotonic as kernel
+from pysig._core.sorting import isotonic as cpu_kernel
 from pysig.sorting.soft import check_grad, check_residuals, check_rows, sort_rows
 
 __all__ = [
@@ -117,7 +124,8 @@ def isotonic_regression(y, *, weights=None, regularization="l2", increasing=True
     Notes
     -----
     Memory: beside the result, each thread needs room for two rows of float64. The result does not
-    depend on the number of threads.
+    depend on the number of threads. Rows of CuPy arrays that are not valid become NaN, and so do
+    their gradients: nothing can be raised without waiting for the device.
 
     Examples
     --------
@@ -128,11 +136,9 @@ def isotonic_regression(y, *, weights=None, regularization="l2", increasing=True
     array([2.33333333, 2.33333333, 2.33333333, 2.33333333])
     """
     y, rows, axis, weights, _ = check_isotonic(y, weights, regularization, axis)
-    is_decreasing = not boolean(increasing, "increasing")
-    value = np.empty_like(rows)
-    if rows.size:
-        kernel.isotonic(value, None, rows, weights, regularization == "kl", is_decreasing)
-    return from_rows(value, y.shape, axis)
+    options = regularization == "kl", not boolean(increasing, "increasing")
+    value, _ = dispatch(y, evaluate_regression, rows, weights, options, False)
+    return from_rows_on_device(value, y.shape, axis)
 
 
 def isotonic_regression_forward(y, *, weights=None, regularization="l2", increasing=True, axis=-1):
@@ -158,14 +164,12 @@ def isotonic_regression_forward(y, *, weights=None, regularization="l2", increas
     array([1. , 0.5, 0.5, 0. ])
     """
     y, rows, axis, weights, weights_shape = check_isotonic(y, weights, regularization, axis)
-    is_decreasing = not boolean(increasing, "increasing")
-    value, starts = np.empty_like(rows), np.empty(rows.shape, np.bool_)
-    if rows.size:
-        kernel.isotonic(value, starts, rows, weights, regularization == "kl", is_decreasing)
+    options = regularization == "kl", not boolean(increasing, "increasing")
+    value, starts = dispatch(y, evaluate_regression, rows, weights, options, True)
     residuals = IsotonicResiduals(
         rows, weights, value, starts, y.shape, weights_shape, regularization, axis
     )
-    return from_rows(value, y.shape, axis), residuals
+    return from_rows_on_device(value, y.shape, axis), residuals
 
 
 def isotonic_regression_backward(residuals, grad):
@@ -196,18 +200,9 @@ def isotonic_regression_backward(residuals, grad):
     See `isotonic_regression_forward`.
     """
     check_residuals(residuals, IsotonicResiduals)
-    y, weights, value, starts, shape, weights_shape, regularization, axis = residuals
-    grad, rows = check_grad(grad, shape, y.dtype, axis, "the fitted values")
-    y_gradient = np.empty_like(rows)
-    weights_gradient = None if weights is None else np.empty_like(rows)
-    if rows.size:
-        is_kl = regularization == "kl"
-        kernel.isotonic_backward(
-            y_gradient, weights_gradient, rows, value, starts, y, weights, is_kl
-        )
-    if weights_gradient is not None:
-        weights_gradient = sum_to_shape(from_rows(weights_gradient, shape, axis), weights_shape)
-    return IsotonicGradients(from_rows(y_gradient, shape, axis), weights_gradient)
+    y, shape, axis = residuals.y, residuals.shape, residuals.axis
+    grad, rows = check_grad(grad, shape, y.dtype, axis, "the fitted values", y)
+    return dispatch(grad, evaluate_regression_gradients, residuals, rows)
 
 
 def project_permutahedron(z, w, *, regularization="l2", axis=-1):
@@ -250,7 +245,8 @@ def project_permutahedron(z, w, *, regularization="l2", axis=-1):
     Notes
     -----
     Memory: beside the result, five arrays of the size of `z`. The result does not depend on the
-    number of threads.
+    number of threads. Rows of CuPy arrays that are not valid become NaN, and so do their gradients:
+    nothing can be raised without waiting for the device.
 
     Examples
     --------
@@ -319,17 +315,9 @@ def project_permutahedron_backward(residuals, grad):
     See `project_permutahedron_forward`.
     """
     check_residuals(residuals, PermutahedronResiduals)
-    z_order, w_order, starts, z_shares, w_shares, dtype, shape, w_shape, axis = residuals
-    grad, rows = check_grad(grad, shape, dtype, axis, "the projection")
-    of_z, of_w = np.empty_like(rows), np.empty_like(rows)
-    if rows.size:
-        sorted_grad = np.take_along_axis(rows, z_order, -1)
-        sorted_z, sorted_w = np.empty_like(rows), np.empty_like(rows)
-        kernel.project_backward(sorted_z, sorted_w, sorted_grad, starts, z_shares, w_shares)
-        np.put_along_axis(of_z, z_order, sorted_z, -1)
-        np.put_along_axis(of_w, w_order, sorted_w, -1)
-    of_w = sum_to_shape(from_rows(of_w, shape, axis), w_shape)
-    return PermutahedronGradients(from_rows(of_z, shape, axis), of_w)
+    shape, dtype, axis = residuals.shape, residuals.dtype, residuals.axis
+    grad, rows = check_grad(grad, shape, dtype, axis, "the projection", residuals.starts)
+    return dispatch(grad, evaluate_projection_gradients, residuals, rows)
 
 
 def check_regularization(regularization):
@@ -341,47 +329,139 @@ def check_regularization(regularization):
 def check_isotonic(y, weights, regularization, axis):
     """Return `y` as an array and as rows, the axis, the weights as rows, and their shape."""
     check_regularization(regularization)
-    y, rows, axis = check_rows(y, axis, "y")
-    if not np.isfinite(rows).all():
+    namespace(y=y, weights=weights)
+    y, rows, axis = check_rows(y, axis, "y", takes_cupy=True)
+    is_host = isinstance(y, np.ndarray)
+    if is_host and not np.isfinite(rows).all():
         raise ValueError("y must be finite")
     if weights is None:
         return y, rows, axis, None, None
     weights = real_array(weights, "weights", y.dtype)
-    if not (np.isfinite(weights).all() and (weights > 0).all()):
+    if is_host and not (np.isfinite(weights).all() and (weights > 0).all()):
         raise ValueError("weights must be positive and finite")
     check_broadcast(weights, y.shape, "weights", "the shape of y")
-    return y, rows, axis, to_rows(broadcast(weights, y.shape), axis), weights.shape
+    return y, rows, axis, broadcast_rows(weights, y.shape, axis), weights.shape
+
+
+def broadcast_rows(array, shape, axis):
+    """Return an array broadcast to a shape, as rows."""
+    if isinstance(array, np.ndarray):
+        return to_rows(broadcast(array, shape), axis)
+    with array.device:
+        return to_rows(broadcast(array, shape), axis)
+
+
+def from_rows_on_device(rows, shape, axis):
+    """Return rows as an array of `shape`."""
+    if isinstance(rows, np.ndarray):
+        return from_rows(rows, shape, axis)
+    with rows.device:
+        return from_rows(rows, shape, axis)
+
+
+def dispatch(array, function, *arguments) -> Any:
+    """Call a function with the library and the kernels of an array, on the array's device."""
+    if isinstance(array, np.ndarray):
+        return function(np, cpu_kernel, *arguments)
+    with array.device:
+        return function(*cuda_kernel(), *arguments)
+
+
+def cuda_kernel():
+    """Return cupy, and the module that stands in for the compiled one where arrays are CuPy's."""
+    import cupy
+
+    from pysig._core.sorting import isotonic_cuda
+
+    return cupy, isotonic_cuda
+
+
+def evaluate_regression(xp, kernel, rows, weights, options, with_starts):
+    """Return the fitted rows, and where blocks begin or None."""
+    value = xp.empty_like(rows)
+    starts = xp.empty(rows.shape, np.bool_) if with_starts else None
+    if rows.size:
+        kernel.isotonic(value, starts, rows, weights, *options)
+    return value, starts
+
+
+def evaluate_regression_gradients(xp, kernel, residuals, grad):
+    """Return the gradients of a regression; `grad` as rows."""
+    y, weights, value, starts, shape, weights_shape, regularization, axis = residuals
+    y_gradient = xp.empty_like(grad)
+    weights_gradient = None if weights is None else xp.empty_like(grad)
+    if grad.size:
+        is_kl = regularization == "kl"
+        kernel.isotonic_backward(
+            y_gradient, weights_gradient, grad, value, starts, y, weights, is_kl
+        )
+    if weights_gradient is not None:
+        weights_gradient = sum_to_shape(from_rows(weights_gradient, shape, axis), weights_shape)
+    return IsotonicGradients(from_rows(y_gradient, shape, axis), weights_gradient)
 
 
 def run_projection(z, w, regularization, axis, with_residuals):
     """Return the projection, and the residuals or None."""
     check_regularization(regularization)
     is_kl = regularization == "kl"
-    z, rows, axis = check_rows(z, axis, "z")
+    namespace(z=z, w=w)
+    z, rows, axis = check_rows(z, axis, "z", takes_cupy=True)
     w = real_array(w, "w", z.dtype)
-    if not np.isfinite(rows).all():
+    is_host = isinstance(z, np.ndarray)
+    if is_host and not np.isfinite(rows).all():
         raise ValueError("z must be finite")
     check_broadcast(w, z.shape, "w", "the shape of z")
-    w_rows = to_rows(broadcast(w, z.shape), axis)
-    if not np.isfinite(w_rows).all():
+    w_rows = broadcast_rows(w, z.shape, axis)
+    if is_host and not np.isfinite(w_rows).all():
         check_infinite_corners(w_rows, is_kl)
-    value, sorted_value = np.empty_like(rows), np.empty_like(rows)
-    starts = z_shares = w_shares = None
-    z_order, w_order = np.empty(rows.shape, np.int32), np.empty(rows.shape, np.int32)
-    if with_residuals:
-        starts = np.empty(rows.shape, np.bool_)
-        z_shares, w_shares = (np.empty_like(rows), np.empty_like(rows)) if is_kl else (None, None)
-    if rows.size:
-        sorted_z, sorted_w = sort_rows(rows, z_order), sort_rows(w_rows, w_order)
-        kernel.project(sorted_value, starts, z_shares, w_shares, sorted_z, sorted_w, is_kl)
-        np.put_along_axis(value, z_order, sorted_value, -1)
-    value = from_rows(value, z.shape, axis)
-    if starts is None:
+    value, arrays = dispatch(z, evaluate_projection, rows, w_rows, is_kl, with_residuals)
+    value = from_rows_on_device(value, z.shape, axis)
+    if not with_residuals:
         return value, None
-    residuals = PermutahedronResiduals(
-        z_order, w_order, starts, z_shares, w_shares, z.dtype, z.shape, w.shape, axis
-    )
-    return value, residuals
+    return value, PermutahedronResiduals(*arrays, z.dtype, z.shape, w.shape, axis)
+
+
+def evaluate_projection(xp, kernel, z, w, is_kl, with_residuals):
+    """Return the projected rows, and the arrays of the residuals."""
+    value = xp.empty_like(z)
+    z_order, w_order = xp.empty(z.shape, np.int32), xp.empty(z.shape, np.int32)
+    starts = z_shares = w_shares = None
+    if with_residuals:
+        starts = xp.empty(z.shape, np.bool_)
+        z_shares, w_shares = (xp.empty_like(z), xp.empty_like(z)) if is_kl else (None, None)
+    arrays = z_order, w_order, starts, z_shares, w_shares
+    if z.size:
+        project = project_on_cpu if xp is np else kernel.project
+        project(value, *arrays, z, w, is_kl)
+    return value, arrays
+
+
+def project_on_cpu(value, z_order, w_order, starts, z_shares, w_shares, z, w, is_kl):
+    """Write the projection of rows, their permutations, and what else the gradient needs."""
+    sorted_z, sorted_w = sort_rows(z, z_order), sort_rows(w, w_order)
+    sorted_value = np.empty_like(z)
+    cpu_kernel.project(sorted_value, starts, z_shares, w_shares, sorted_z, sorted_w, is_kl)
+    np.put_along_axis(value, z_order, sorted_value, -1)
+
+
+def evaluate_projection_gradients(xp, kernel, residuals, grad):
+    """Return the gradients of a projection; `grad` as rows."""
+    *arrays, _, shape, w_shape, axis = residuals
+    of_z, of_w = xp.empty_like(grad), xp.empty_like(grad)
+    if grad.size:
+        backward = project_backward_on_cpu if xp is np else kernel.project_backward
+        backward(of_z, of_w, grad, *arrays)
+    of_w = sum_to_shape(from_rows(of_w, shape, axis), w_shape)
+    return PermutahedronGradients(from_rows(of_z, shape, axis), of_w)
+
+
+def project_backward_on_cpu(of_z, of_w, grad, z_order, w_order, starts, z_shares, w_shares):
+    """Write the gradients of the projection of rows."""
+    sorted_grad = np.take_along_axis(grad, z_order, -1)
+    sorted_z, sorted_w = np.empty_like(grad), np.empty_like(grad)
+    cpu_kernel.project_backward(sorted_z, sorted_w, sorted_grad, starts, z_shares, w_shares)
+    np.put_along_axis(of_z, z_order, sorted_z, -1)
+    np.put_along_axis(of_w, w_order, sorted_w, -1)
 
 
 def check_infinite_corners(w, is_kl):

@@ -45,9 +45,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pysig._core.array import boolean, namespace, real_array
+from pysig._core.array import boolean, is_cupy, namespace, real_array
 from pysig._core.axis import axis_number, from_rows, to_rows
-from pysig._core.sorting import soft as kernel
+from pysig._core.sorting import soft as cpu_kernel
 
 __all__ = [
     "SoftRankGradients",
@@ -89,20 +89,21 @@ class SoftRankResiduals(NamedTuple):
     regularization_strength: float
     axis: int
     direction: str
+    order: np.ndarray | None = None  # CuPy: int32, the permutation that sorts
 
 
 class SoftSortGradients(NamedTuple):
     """The gradients of `soft_sort`."""
 
     x: np.ndarray
-    regularization_strength: float
+    regularization_strength: float  # CuPy: an array without axes
 
 
 class SoftRankGradients(NamedTuple):
     """The gradients of `soft_rank`."""
 
     x: np.ndarray
-    regularization_strength: float
+    regularization_strength: float  # CuPy: an array without axes
 
 
 def soft_sort(
@@ -140,7 +141,7 @@ def soft_sort(
         `regularization` or `direction` is none of those above; if the strength is not positive
         (at least 2.3e-308) and finite; if `axis` is out of range.
     TypeError
-        If an argument has the wrong type, or `x` is CuPy's.
+        If an argument has the wrong type.
 
     See Also
     --------
@@ -148,7 +149,9 @@ def soft_sort(
 
     Notes
     -----
-    An axis of length 0 gives an empty result, one of length 1 a copy. Time: that of `numpy.sort`
+    An axis of length 0 gives an empty result, one of length 1 a copy. Of CuPy arrays, which cannot
+    be looked at without waiting for the device, rows with NaN or infinite entries become NaN, and
+    so do their gradients. Time: that of `numpy.sort`
     and a few passes. Memory: beside the result, each thread needs room for one row of float64 (for
     about 16 000 entries, if rows are shorter). The result does not depend on the number of threads.
 
@@ -161,11 +164,8 @@ def soft_sort(
     array([1.66666667, 2.66666667, 3.66666667])
     """
     options = check_options(regularization, regularization_strength, direction)
-    x, rows, axis = check_rows(x, axis)
-    value = np.empty_like(rows)
-    if rows.size:
-        run_forward(("sort", regularization), value, rows, options)
-    return from_rows(value, x.shape, axis)
+    x, rows, axis = check_rows(x, axis, takes_cupy=True)
+    return dispatch(x, evaluate_values, ("sort", regularization), x, rows, axis, options)
 
 
 def soft_sort_forward(
@@ -194,25 +194,8 @@ def soft_sort_forward(
     array([0.25, 0.25, 0.25, 0.25])
     """
     options = check_options(regularization, regularization_strength, direction)
-    x, rows, axis = check_rows(x, axis)
-    value = np.empty_like(rows)
-    order = np.empty(rows.shape, np.int32)
-    starts = np.empty(rows.shape, np.bool_)
-    weights = np.empty_like(rows) if regularization == "kl" else None
-    if rows.size:
-        run_forward(("sort", regularization), value, rows, options, order, starts, weights)
-    moved = (*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis])
-    residuals = SoftSortResiduals(
-        order.reshape(moved),
-        starts.reshape(moved),
-        None if weights is None else weights.reshape(moved),
-        value.dtype,
-        regularization,
-        options[1],
-        axis,
-        direction,
-    )
-    return from_rows(value, x.shape, axis), residuals
+    x, rows, axis = check_rows(x, axis, takes_cupy=True)
+    return dispatch(x, evaluate_sort, regularization, direction, x, rows, axis, options)
 
 
 def soft_sort_backward(residuals, grad, *, strength_gradient=False) -> Any:
@@ -232,14 +215,15 @@ def soft_sort_backward(residuals, grad, *, strength_gradient=False) -> Any:
     -------
     ndarray, of the shape of `x`
         The gradient with respect to `x`. With `strength_gradient` a SoftSortGradients: that, and
-        the gradient with respect to the strength, a float.
+        the gradient with respect to the strength, a float (for CuPy an array without axes).
 
     Raises
     ------
     ValueError
         If `grad` has not the shape of the sorted values.
     TypeError
-        If `grad` has not their type, or `residuals` is something else.
+        If `grad` has not their type, or `residuals` is something else. If NumPy and CuPy arrays
+        are mixed.
 
     Notes
     -----
@@ -254,9 +238,12 @@ def soft_sort_backward(residuals, grad, *, strength_gradient=False) -> Any:
     with_strength = boolean(strength_gradient, "strength_gradient")
     axis = residuals.axis
     shape = result_shape(residuals.order, axis)
-    grad, rows = check_grad(grad, shape, residuals.dtype, axis, "the sorted values")
-    x_gradient, strength = run_backward("sort", residuals, rows, with_strength)
-    x_gradient = from_rows(x_gradient, grad.shape, axis)
+    grad, rows = check_grad(
+        grad, shape, residuals.dtype, axis, "the sorted values", residuals.order
+    )
+    x_gradient, strength = dispatch(
+        grad, evaluate_gradients, "sort", residuals, grad, rows, axis, with_strength
+    )
     return x_gradient if strength is None else SoftSortGradients(x_gradient, strength)
 
 
@@ -295,7 +282,7 @@ def soft_rank(
         or `direction` is none of those above; if the strength is not positive (at least 2.3e-308)
         and finite; if `axis` is out of range.
     TypeError
-        If an argument has the wrong type, or `x` is CuPy's.
+        If an argument has the wrong type.
 
     See Also
     --------
@@ -303,7 +290,9 @@ def soft_rank(
 
     Notes
     -----
-    An axis of length 0 gives an empty result, one of length 1 the rank 1. With "l2", rows whose
+    An axis of length 0 gives an empty result, one of length 1 the rank 1. Of CuPy arrays, which
+    cannot be looked at without waiting for the device, rows with NaN entries become NaN, and so do
+    their gradients. With "l2", rows whose
     range is at most n ε / 2 or so are ranked in time linear in n, without sorting. Memory: beside
     the result, each thread needs room for five rows of float32 or four of float64 (for about 16 000
     entries, if rows are shorter). The result does not depend on the number of threads.
@@ -317,11 +306,8 @@ def soft_rank(
     array([3.  , 1.25, 1.75])
     """
     options = check_options(regularization, regularization_strength, direction)
-    x, rows, axis = check_rows(x, axis)
-    value = np.empty_like(rows)
-    if rows.size:
-        run_forward(("rank", regularization), value, rows, options)
-    return from_rows(value, x.shape, axis)
+    x, rows, axis = check_rows(x, axis, takes_cupy=True)
+    return dispatch(x, evaluate_values, ("rank", regularization), x, rows, axis, options)
 
 
 def soft_rank_forward(
@@ -349,16 +335,8 @@ def soft_rank_forward(
     array([ 0.  ,  0.25, -0.25])
     """
     options = check_options(regularization, regularization_strength, direction)
-    x, rows, axis = check_rows(x, axis)
-    value = np.empty_like(rows)
-    blocks = np.empty(rows.shape, np.int32)
-    if rows.size:
-        run_forward(("rank", regularization), value, rows, options, blocks=blocks)
-    moved = (*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis])
-    residuals = SoftRankResiduals(
-        blocks.reshape(moved), value.reshape(moved), regularization, options[1], axis, direction
-    )
-    return from_rows(value, x.shape, axis), residuals
+    x, rows, axis = check_rows(x, axis, takes_cupy=True)
+    return dispatch(x, evaluate_rank, regularization, direction, x, rows, axis, options)
 
 
 def soft_rank_backward(residuals, grad, *, strength_gradient=False) -> Any:
@@ -378,14 +356,15 @@ def soft_rank_backward(residuals, grad, *, strength_gradient=False) -> Any:
     -------
     ndarray, of the shape of `x`
         The gradient with respect to `x`. With `strength_gradient` a SoftRankGradients: that, and
-        the gradient with respect to the strength, a float.
+        the gradient with respect to the strength, a float (for CuPy an array without axes).
 
     Raises
     ------
     ValueError
         If `grad` has not the shape of the ranks.
     TypeError
-        If `grad` has not their type, or `residuals` is something else.
+        If `grad` has not their type, or `residuals` is something else. If NumPy and CuPy arrays
+        are mixed.
 
     Notes
     -----
@@ -400,9 +379,10 @@ def soft_rank_backward(residuals, grad, *, strength_gradient=False) -> Any:
     with_strength = boolean(strength_gradient, "strength_gradient")
     axis = residuals.axis
     shape = result_shape(residuals.blocks, axis)
-    grad, rows = check_grad(grad, shape, residuals.ranks.dtype, axis, "the ranks")
-    x_gradient, strength = run_backward("rank", residuals, rows, with_strength)
-    x_gradient = from_rows(x_gradient, grad.shape, axis)
+    grad, rows = check_grad(grad, shape, residuals.ranks.dtype, axis, "the ranks", residuals.blocks)
+    x_gradient, strength = dispatch(
+        grad, evaluate_gradients, "rank", residuals, grad, rows, axis, with_strength
+    )
     return x_gradient if strength is None else SoftRankGradients(x_gradient, strength)
 
 
@@ -430,17 +410,26 @@ def check_strength(strength):
     return strength
 
 
-def check_rows(x, axis, name="x"):
+def check_rows(x, axis, name="x", *, takes_cupy=False):
     """Return `x` as an array, as rows along the axis, and the axis counted from 0."""
-    if namespace(x=x) is not np:
-        raise TypeError(f"{name}: CuPy arrays have no kernels here yet; use cupy.asnumpy")
+    if not takes_cupy:
+        refuse_cupy(x, name)
     x = real_array(x, name)
     axis = axis_number(axis, x.ndim, name)
     if x.shape[axis] > LARGEST_LENGTH:
         raise ValueError(
             f"{name} must have at most {LARGEST_LENGTH} entries along the axis, not {x.shape[axis]}"
         )
-    return x, to_rows(x, axis), axis
+    if isinstance(x, np.ndarray):
+        return x, to_rows(x, axis), axis
+    with x.device:
+        return x, to_rows(x, axis), axis
+
+
+def refuse_cupy(array, name):
+    """Raise TypeError for CuPy arrays."""
+    if is_cupy(array):
+        raise TypeError(f"{name}: CuPy arrays have no kernels here yet; use cupy.asnumpy")
 
 
 def check_residuals(residuals, kind):
@@ -455,14 +444,19 @@ def result_shape(moved, axis):
     return (*others[:axis], n, *others[axis:])
 
 
-def check_grad(grad, shape, dtype, axis, what):
-    """Return `grad` as an array, and as rows."""
-    if namespace(grad=grad) is not np:
-        raise TypeError("grad: CuPy arrays have no kernels here yet; use cupy.asnumpy")
+def check_grad(grad, shape, dtype, axis, what, of=None):
+    """Return `grad` as an array, and as rows; with `of`, an array of the residuals, also CuPy's."""
+    if of is None:
+        refuse_cupy(grad, "grad")
+    else:
+        namespace(residuals=of, grad=grad)
     grad = real_array(grad, "grad", dtype)
     if grad.shape != shape:
         raise ValueError(f"grad must have the shape of {what}, {shape}, not {grad.shape}")
-    return grad, to_rows(grad, axis)
+    if isinstance(grad, np.ndarray):
+        return grad, to_rows(grad, axis)
+    with grad.device:
+        return grad, to_rows(grad, axis)
 
 
 def sort_rows(rows, order):
@@ -471,11 +465,81 @@ def sort_rows(rows, order):
     Infinite entries are allowed, NaN is not.
     """
     value = np.empty_like(rows)
-    kernel.sort(value, order, rows)
+    cpu_kernel.sort(value, order, rows)
     return value
 
 
-def run_forward(kind, value, rows, options, order=None, starts=None, weights=None, blocks=None):
+def dispatch(array, function, *arguments) -> Any:
+    """Call a function with the library and the kernels of an array, on the array's device."""
+    if isinstance(array, np.ndarray):
+        return function(np, cpu_kernel, *arguments)
+    with array.device:
+        return function(*cuda_kernel(), *arguments)
+
+
+def cuda_kernel():
+    """Return cupy, and the module that stands in for the compiled one where arrays are CuPy's."""
+    import cupy
+
+    from pysig._core.sorting import soft_cuda
+
+    return cupy, soft_cuda
+
+
+def evaluate_values(xp, kernel, kind, x, rows, axis, options):
+    """Return the values or ranks alone."""
+    value = xp.empty_like(rows)
+    if rows.size:
+        run_forward(kernel, kind, value, rows, options)
+    return from_rows(value, x.shape, axis)
+
+
+def evaluate_sort(xp, kernel, regularization, direction, x, rows, axis, options):
+    """Return the sorted values and the residuals."""
+    value = xp.empty_like(rows)
+    order = xp.empty(rows.shape, np.int32)
+    starts = xp.empty(rows.shape, np.bool_)
+    weights = xp.empty_like(rows) if regularization == "kl" else None
+    if rows.size:
+        kind = ("sort", regularization)
+        run_forward(kernel, kind, value, rows, options, order, starts, weights)
+    moved = (*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis])
+    residuals = SoftSortResiduals(
+        order.reshape(moved),
+        starts.reshape(moved),
+        None if weights is None else weights.reshape(moved),
+        value.dtype,
+        regularization,
+        options[1],
+        axis,
+        direction,
+    )
+    return from_rows(value, x.shape, axis), residuals
+
+
+def evaluate_rank(xp, kernel, regularization, direction, x, rows, axis, options):
+    """Return the ranks and the residuals."""
+    value = xp.empty_like(rows)
+    blocks = xp.empty(rows.shape, np.int32)
+    order = None if xp is np else xp.empty(rows.shape, np.int32)
+    if rows.size:
+        run_forward(kernel, ("rank", regularization), value, rows, options, order, blocks=blocks)
+    moved = (*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis])
+    residuals = SoftRankResiduals(
+        blocks.reshape(moved),
+        value.reshape(moved),
+        regularization,
+        options[1],
+        axis,
+        direction,
+        None if order is None else order.reshape(moved),
+    )
+    return from_rows(value, x.shape, axis), residuals
+
+
+def run_forward(
+    kernel, kind, value, rows, options, order=None, starts=None, weights=None, blocks=None
+):
     """Fill the arrays, or raise ValueError for entries that cannot be sorted."""
     status = kernel.forward(value, order, starts, weights, blocks, rows, kind, *options)
     if status == kernel.NAN:
@@ -484,27 +548,29 @@ def run_forward(kind, value, rows, options, order=None, starts=None, weights=Non
         raise ValueError("x must be finite: a soft sort of infinite entries has no limit")
 
 
-def run_backward(operation, residuals, grad, with_strength):
-    """Return the gradients with respect to the rows and the strength, None unless asked for."""
-    x_gradient = np.empty_like(grad)
-    strengths = np.zeros(len(grad)) if with_strength else None
-    if grad.size:
-        order = starts = weights = blocks = ranks = None
+def evaluate_gradients(xp, kernel, operation, residuals, grad, rows, axis, with_strength):
+    """Return the gradients with respect to x and the strength, None unless asked for."""
+    x_gradient = xp.empty_like(rows)
+    strengths = xp.zeros(len(rows)) if with_strength else None
+    if rows.size:
+        starts = weights = blocks = ranks = None
         if operation == "sort":
             order, starts, weights = residuals[:3]
         else:
-            blocks, ranks = residuals[:2]
+            blocks, ranks, order = residuals.blocks, residuals.ranks, residuals.order
         kernel.backward(
             x_gradient,
             strengths,
-            grad,
-            ranks,
-            order,
-            starts,
-            weights,
-            blocks,
+            rows,
+            *(
+                array if array is None else array.reshape(rows.shape)
+                for array in (ranks, order, starts, weights, blocks)
+            ),
             (operation, residuals.regularization),
             SIGNS[residuals.direction],
             residuals.regularization_strength,
         )
-    return x_gradient, None if strengths is None else float(strengths.sum())
+    x_gradient = from_rows(x_gradient, grad.shape, axis)
+    if strengths is None:
+        return x_gradient, None
+    return x_gradient, float(strengths.sum()) if xp is np else strengths.sum()

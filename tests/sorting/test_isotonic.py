@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import arrays as pysig
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -10,8 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import sorting_reference as reference
-
-import pysig
 
 regularizations = pytest.mark.parametrize("regularization", ["l2", "kl"])
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -85,7 +84,7 @@ def test_optimality(regularization, increasing, y):
 @regularizations
 @directions
 @pytest.mark.parametrize("n", [1, 2, 9])
-def test_gradients(regularization, increasing, n, rng):
+def test_gradients(xp, regularization, increasing, n, rng):
     for weighted in [False, True]:
         y, grad = rng.normal(size=n), rng.normal(size=n)
         weights = rng.uniform(0.5, 2, size=n) if weighted else None
@@ -112,7 +111,7 @@ def test_gradients(regularization, increasing, n, rng):
 
 @regularizations
 @dtypes
-def test_large_numbers_do_not_spoil_differences(regularization, dtype, rng):
+def test_large_numbers_do_not_spoil_differences(xp, regularization, dtype, rng):
     y = rng.integers(0, 8, size=200)
     shift = 2**18
     near = pysig.isotonic_regression(y.astype(dtype), regularization=regularization)
@@ -125,7 +124,7 @@ def test_large_numbers_do_not_spoil_differences(regularization, dtype, rng):
 @regularizations
 @pytest.mark.parametrize("n", [1, 2, 3, 6, 10])
 @dtypes
-def test_projection_definition(regularization, n, dtype, rng):
+def test_projection_definition(xp, regularization, n, dtype, rng):
     for scale in [0.1, 1, 10]:
         z, w = (scale * rng.normal(size=(2, 3, n))).astype(dtype)
         z[0] = np.round(z[0])
@@ -139,7 +138,7 @@ def test_projection_definition(regularization, n, dtype, rng):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
-def test_projection_among_all_permutations(n, rng):
+def test_projection_among_all_permutations(xp, n, rng):
     for _ in range(10):
         z, w = 2 * rng.normal(size=(2, n))
         value = pysig.project_permutahedron(z, w)
@@ -151,7 +150,7 @@ def test_projection_among_all_permutations(n, rng):
 
 
 @regularizations
-def test_projection_gives_soft_sort_and_soft_rank(regularization, rng):
+def test_projection_gives_soft_sort_and_soft_rank(xp, regularization, rng):
     n, strength = 50, 0.7
     x = 3 * rng.normal(size=(4, n))
     rho = np.arange(n, 0, -1.0)
@@ -168,7 +167,7 @@ def test_projection_gives_soft_sort_and_soft_rank(regularization, rng):
 
 @regularizations
 @pytest.mark.parametrize("n", [1, 2, 7])
-def test_projection_gradients(regularization, n, rng):
+def test_projection_gradients(xp, regularization, n, rng):
     for scale in [0.3, 1, 4]:
         z, w, grad = scale * rng.normal(size=(3, n))
         _, residuals = pysig.project_permutahedron_forward(z, w, regularization=regularization)
@@ -186,7 +185,7 @@ def test_projection_gradients(regularization, n, rng):
         assert_allclose(gradients.w, expected, rtol=1e-10, atol=1e-11)
 
 
-def test_projection_onto_exponentials_with_zeros(rng):
+def test_projection_onto_exponentials_with_zeros(xp, rng):
     """The entries of the projection onto all permutations of k ones are capped at 1."""
     z = 3 * rng.normal(size=(20, 9))
     w = np.where(np.arange(9) < 4, 0.0, -np.inf)
@@ -237,7 +236,7 @@ def test_axes_and_broadcasting(regularization, rng):
         assert_allclose(gradients.w, folded, rtol=1e-12, atol=1e-12)
 
 
-def test_no_entries():
+def test_no_entries(xp):
     for shape in [(0,), (2, 0), (0, 2)]:
         value, residuals = pysig.isotonic_regression_forward(
             np.zeros(shape), weights=np.ones(shape)

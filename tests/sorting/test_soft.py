@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import arrays as pysig
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -9,8 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import sorting_reference as reference
-
-import pysig
 
 REGULARIZATIONS = ["l2", "kl"]
 DIRECTIONS = ["ascending", "descending"]
@@ -84,7 +83,9 @@ def test_definition(operation, regularization, direction, dtype, x, strength):
 @both
 @operations
 @dtypes
-def test_definition_for_rows_of_all_lengths(operation, regularization, direction, dtype, n, rng):
+def test_definition_for_rows_of_all_lengths(
+    xp, operation, regularization, direction, dtype, n, rng
+):
     for scale, strength in [(1, 1.0), (1, 0.1), (n, 1.0), (5, 10.0), (100, 0.5)]:
         x = (scale * rng.normal(size=(2, n))).astype(dtype)
         value = evaluate(operation, x, regularization, strength, direction)
@@ -96,7 +97,7 @@ def test_definition_for_rows_of_all_lengths(operation, regularization, direction
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_ranks_are_the_projection_among_all_permutations(n, direction, rng):
+def test_ranks_are_the_projection_among_all_permutations(xp, n, direction, rng):
     vertices = reference.vertices(np.arange(1, n + 1))
     for strength in [0.1, 0.5, 1, 3]:
         x = rng.normal(size=n)
@@ -112,7 +113,7 @@ def test_ranks_are_the_projection_among_all_permutations(n, direction, rng):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_sorting_is_the_projection_among_all_permutations(n, direction, rng):
+def test_sorting_is_the_projection_among_all_permutations(xp, n, direction, rng):
     for strength in [0.1, 0.5, 1, 3]:
         x = rng.normal(size=n)
         sign = -1 if direction == "ascending" else 1
@@ -174,7 +175,7 @@ def test_sorting_is_the_projection_among_all_permutations(n, direction, rng):
         ),
     ],
 )
-def test_published_values(operation, regularization, strength, expected):
+def test_published_values(xp, operation, regularization, strength, expected):
     value = evaluate(operation, EXAMPLE, regularization, strength)
     assert_allclose(value, expected, rtol=0, atol=6e-11)
 
@@ -183,7 +184,7 @@ def test_published_values(operation, regularization, strength, expected):
 @pytest.mark.parametrize("regularization", REGULARIZATIONS)
 @dtypes
 @pytest.mark.parametrize("n", [7, 60, 300, 5000])
-def test_monotone_bounded_and_equivariant(operation, regularization, dtype, n, rng):
+def test_monotone_bounded_and_equivariant(xp, operation, regularization, dtype, n, rng):
     x = (3 * rng.normal(size=n)).astype(dtype)
     permutation = rng.permutation(n)
     for strength in [1e-3, 0.1, 1.0, 30.0]:
@@ -206,7 +207,7 @@ def test_monotone_bounded_and_equivariant(operation, regularization, dtype, n, r
 
 @operations
 @dtypes
-def test_descending_mirrors_ascending(operation, dtype, rng):
+def test_descending_mirrors_ascending(xp, operation, dtype, rng):
     for n in [5, 300]:
         x = rng.normal(size=(3, n)).astype(dtype)
         for strength in [0.01, 1.0, 5.0]:
@@ -222,7 +223,7 @@ def test_descending_mirrors_ascending(operation, dtype, rng):
 @pytest.mark.parametrize("regularization", REGULARIZATIONS)
 @dtypes
 @pytest.mark.parametrize("n", [9, 400])
-def test_small_strengths_are_hard(operation, regularization, dtype, n, rng):
+def test_small_strengths_are_hard(xp, operation, regularization, dtype, n, rng):
     x = rng.permutation(n).astype(dtype) / 7
     for strength in [1e-3, 1e-10, 1e-40, 1e-300, np.finfo(float).tiny]:
         value, residuals = forward(operation, x, regularization, strength)
@@ -236,7 +237,7 @@ def test_small_strengths_are_hard(operation, regularization, dtype, n, rng):
 @pytest.mark.parametrize("regularization", REGULARIZATIONS)
 @dtypes
 @pytest.mark.parametrize("n", [9, 400])
-def test_large_strengths_average(regularization, dtype, n, rng):
+def test_large_strengths_average(xp, regularization, dtype, n, rng):
     x = rng.normal(size=n).astype(dtype)
     wide = x.astype(float)
     mean = wide.mean() if regularization == "l2" else -np.log(np.exp(-wide).mean())
@@ -254,7 +255,7 @@ def test_large_strengths_average(regularization, dtype, n, rng):
 @pytest.mark.parametrize("regularization", REGULARIZATIONS)
 @dtypes
 @pytest.mark.parametrize("n", [11, 700])
-def test_ties_share_the_mean_rank_at_any_small_strength(regularization, dtype, n, rng):
+def test_ties_share_the_mean_rank_at_any_small_strength(xp, regularization, dtype, n, rng):
     x = (rng.integers(0, n // 3, size=n) / 3).astype(dtype)
     for strength in [1e-3, 1e-12, 1e-30, 1e-300]:
         ranks = evaluate("soft_rank", x, regularization, strength)
@@ -266,7 +267,7 @@ def test_ties_share_the_mean_rank_at_any_small_strength(regularization, dtype, n
 @dtypes
 @pytest.mark.parametrize("kind", ["sorted", "reversed", "equal", "one huge", "far", "mixed zeros"])
 @pytest.mark.parametrize("n", [2, 6, 40, 90])
-def test_special_rows(operation, regularization, direction, dtype, kind, n, rng):
+def test_special_rows(xp, operation, regularization, direction, dtype, kind, n, rng):
     x = rng.normal(size=n)
     x = {
         "sorted": np.sort(x),
@@ -290,7 +291,7 @@ def test_special_rows(operation, regularization, direction, dtype, kind, n, rng)
 
 @operations
 @both
-def test_no_entries_and_one(operation, regularization, direction):
+def test_no_entries_and_one(xp, operation, regularization, direction):
     for shape in [(0,), (3, 0), (0, 3), (0, 0)]:
         for axis in range(-1, len(shape)):
             value, residuals = forward(
@@ -309,7 +310,7 @@ def test_no_entries_and_one(operation, regularization, direction):
 @both
 @dtypes
 @pytest.mark.parametrize("n", [7, 500])
-def test_infinite_entries_are_ranked_apart(regularization, direction, dtype, n, rng):
+def test_infinite_entries_are_ranked_apart(xp, regularization, direction, dtype, n, rng):
     x = rng.normal(size=n).astype(dtype)
     low, high = [1, 4, 5], [2, 6]
     x[low], x[high] = -np.inf, np.inf

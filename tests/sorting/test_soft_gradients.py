@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pickle
 
+import arrays as pysig
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import sorting_reference as reference
-
-import pysig
 
 BOTH = [(r, d) for r in ("l2", "kl") for d in ("ascending", "descending")]
 both = pytest.mark.parametrize(("regularization", "direction"), BOTH)
@@ -35,7 +34,7 @@ def vjp(operation, x, grad, regularization="l2", strength=1.0, direction="ascend
 @operations
 @both
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 20])
-def test_differences(operation, regularization, direction, n, rng):
+def test_differences(xp, operation, regularization, direction, n, rng):
     for scale, strength in [(1, 1.0), (1, 0.2), (n, 1.0), (5, 10.0), (20, 0.5)]:
         x, grad = scale * rng.normal(size=n), rng.normal(size=n)
         gradients = vjp(operation, x, grad, regularization, strength, direction)
@@ -58,7 +57,7 @@ def test_differences(operation, regularization, direction, n, rng):
 @operations
 @both
 @pytest.mark.parametrize("n", [30, 500])
-def test_float32_gradients_are_those_of_float64(operation, regularization, direction, n, rng):
+def test_float32_gradients_are_those_of_float64(xp, operation, regularization, direction, n, rng):
     x, grad = rng.normal(size=(2, 3, n)).astype(np.float32)
     for strength in [1.0, 0.3, 20.0]:
         narrow = vjp(operation, x, grad, regularization, strength, direction)
@@ -70,7 +69,7 @@ def test_float32_gradients_are_those_of_float64(operation, regularization, direc
         assert_allclose(narrow.x, wide.x, rtol=0, atol=1e-4 * scale)
 
 
-def test_published_gradient():
+def test_published_gradient(xp):
     x = np.array([8.0, 0, 5, 3, 2, 1, 6, 7, 9])
     for entry in range(9):
         gradient = vjp("soft_sort", x, np.eye(9)[entry]).x
@@ -97,7 +96,7 @@ def test_gradient_at_a_kink_is_one_of_those_nearby(operation, regularization, di
 @operations
 @both
 @dtypes
-def test_adjoint_of_the_derivative(operation, regularization, direction, dtype, rng):
+def test_adjoint_of_the_derivative(xp, operation, regularization, direction, dtype, rng):
     """<J u, v> = <u, J' v>, where u makes a derivative of values in float64."""
     n = 200
     x, u, v = rng.normal(size=(3, 2, n)).astype(dtype).astype(float)
@@ -117,7 +116,7 @@ def test_adjoint_of_the_derivative(operation, regularization, direction, dtype, 
 
 @dtypes
 @pytest.mark.parametrize("direction", ["ascending", "descending"])
-def test_kl_gradients_are_finite_at_small_strengths(dtype, direction, rng):
+def test_kl_gradients_are_finite_at_small_strengths(xp, dtype, direction, rng):
     x = rng.normal(size=(3, 1000)).astype(dtype)
     x[0] = np.round(x[0] * 50) / 50  # blocks of ties at any strength
     grad = rng.normal(size=x.shape).astype(dtype)

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cuda_on_cpu
 import numpy as np
 
 import pysig
@@ -48,7 +49,7 @@ def with_arrays_of(xp: Any, function: Callable[..., Any]) -> Callable[..., Any]:
             name: value if name in ON_THE_HOST else to_library(xp, value)
             for name, value in kwargs.items()
         }
-        with no_synchronization(xp):
+        with cuda_on_cpu.no_synchronization():
             result = function(*moved, **moved_options)
         return to_numpy(xp, result)
 
@@ -69,8 +70,3 @@ def to_numpy(xp: Any, value: Any) -> Any:
         items = [to_numpy(xp, item) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
     return value
-
-
-def no_synchronization(xp: Any) -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which waiting for the device is an error; the real one cannot tell."""
-    return xp.double.no_synchronization() if hasattr(xp, "double") else contextlib.nullcontext()

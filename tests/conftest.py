@@ -12,7 +12,6 @@ import arrays
 import cuda_on_cpu
 import numpy as np
 import pytest
-from cuda_on_cpu.activation import count_gpus, find_cupy
 from hypothesis import HealthCheck, settings
 
 import pysig
@@ -59,16 +58,11 @@ def keep_subnormal_numbers() -> Iterator[None]:
 # ------------------------------------------------------------------------------- array libraries
 
 
-def has_gpu() -> bool:
-    """Whether there is a GPU for the tests; with PYSIG_CUPY=double, none is used."""
-    return os.environ.get("PYSIG_CUPY") != "double" and count_gpus() > 0 and find_cupy()
-
-
 # On a GPU threads run in the GPU's own order. The double has several: tests that are about kernels
 # run in each of them, all others in one, which goes round with their names.
 ORDERS = (
     [pytest.param("gpu", marks=pytest.mark.gpu)]
-    if has_gpu()
+    if cuda_on_cpu.has_gpu()
     else [pytest.param(order, marks=pytest.mark.cuda_on_cpu) for order in cuda_on_cpu.ORDERS]
 )
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 INTERPRETER = os.environ.get("PYSIG_CUPY_PYTHON", sys.executable)
 
 # Names of the double that are about the double.
-OWN = {"is_double", "double"}
+OWN = {"is_double"}
 # Parameters that CuPy passes on, so that its own signature does not show them.
 PASSED_ON = {"RawKernel.__call__": {"shared_mem"}}
 

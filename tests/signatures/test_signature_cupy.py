@@ -135,7 +135,7 @@ def test_work_goes_to_the_current_stream(cupy, rng):
     path = cupy.asarray(rng.standard_normal((2, 5, 3)))
     if not cuda_on_cpu.is_double(cupy):
         pytest.skip("only the double knows where a kernel went")
-    with cupy.double.record_launches() as launches, cupy.cuda.Stream() as stream:
+    with cuda_on_cpu.record_launches() as launches, cupy.cuda.Stream() as stream:
         value, residuals = pysig.signature_forward(path, 3)
         pysig.signature_backward(residuals, value)
     assert {launch.stream for launch in launches} == {stream.ptr}

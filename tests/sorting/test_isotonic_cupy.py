@@ -217,8 +217,8 @@ def test_nothing_waits_and_work_goes_to_the_current_stream(cupy, rng):
     for regularization in REGULARIZATIONS:
         options = {"regularization": regularization, "axis": 1}
         with (
-            cupy.double.record_launches() as launches,
-            cupy.double.no_synchronization(),
+            cuda_on_cpu.record_launches() as launches,
+            cuda_on_cpu.no_synchronization(),
             cupy.cuda.Stream() as stream,
         ):
             value, residuals = pysig.isotonic_regression_forward(y, weights=y * y + 1, **options)

@@ -216,8 +216,8 @@ def test_nothing_waits_and_work_goes_to_the_current_stream(cupy, rng, operation)
         pytest.skip("only the double knows where a kernel went, and what waits")
     for regularization in ("l2", "kl"):
         with (
-            cupy.double.record_launches() as launches,
-            cupy.double.no_synchronization(),
+            cuda_on_cpu.record_launches() as launches,
+            cuda_on_cpu.no_synchronization(),
             cupy.cuda.Stream() as stream,
         ):
             value, residuals = getattr(pysig, operation + "_forward")(

@@ -10,7 +10,6 @@ the call returns: that something forgets to wait for a stream cannot be seen her
 import typing as _typing
 
 import numpy as _numpy
-from cuda_on_cpu import observation as double  # noqa: F401
 
 from cupy import _routines
 from cupy import cuda as cuda

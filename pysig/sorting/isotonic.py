@@ -418,10 +418,13 @@ def run_projection(z, w, regularization, axis, with_residuals):
     value = from_rows_on_device(value, z.shape, axis)
     if not with_residuals:
         return value, None
-    return value, PermutahedronResiduals(*arrays, z.dtype, z.shape, w.shape, axis)
+    residuals = PermutahedronResiduals(
+        *arrays, dtype=z.dtype, shape=z.shape, w_shape=w.shape, axis=axis
+    )
+    return value, residuals
 
 
-def evaluate_projection(xp, kernel, z, w, is_kl, with_residuals):
+def evaluate_projection(xp, kernel, z, w, is_kl, with_residuals) -> Any:
     """Return the projected rows, and the arrays of the residuals."""
     value = xp.empty_like(z)
     z_order, w_order = xp.empty(z.shape, np.int32), xp.empty(z.shape, np.int32)
@@ -446,7 +449,7 @@ def project_on_cpu(value, z_order, w_order, starts, z_shares, w_shares, z, w, is
 
 def evaluate_projection_gradients(xp, kernel, residuals, grad):
     """Return the gradients of a projection; `grad` as rows."""
-    *arrays, _, shape, w_shape, axis = residuals
+    arrays, (shape, w_shape, axis) = residuals[:5], residuals[6:]
     of_z, of_w = xp.empty_like(grad), xp.empty_like(grad)
     if grad.size:
         backward = project_backward_on_cpu if xp is np else kernel.project_backward

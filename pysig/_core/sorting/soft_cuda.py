@@ -38,8 +38,7 @@ def sort(value, order, x, sign=1):
 
 def forward(value, order, starts, weights, blocks, x, kind, sign, strength):
     """Write values or ranks, and what the gradient needs; `order` for the ranks, too, if given."""
-    is_rank = kind[0] == "rank"
-    if order is None and not is_rank:
+    if order is None and kind[0] == "sort":
         sorted_x = cupy.sort(x if sign > 0 else -x, axis=-1)
     else:
         sorted_x = cupy.empty_like(x)
@@ -48,8 +47,9 @@ def forward(value, order, starts, weights, blocks, x, kind, sign, strength):
     backwards = kind == ("sort", "kl")
     problem = pooling.Problem(KINDS[kind], sorted_x, 0, backwards, strength)
     for rows in problem.slices():
-        if is_rank:
-            write_ranks(problem.part(rows), value[rows], row_slice(blocks, rows), order[rows])
+        if kind[0] == "rank":
+            outputs = (row_slice(array, rows) for array in (value, blocks))
+            write_ranks(problem.part(rows), outputs, row_slice(order, rows))
         else:
             outputs = (row_slice(array, rows) for array in (value, starts, weights))
             write_values(problem.part(rows), outputs, sign)
@@ -76,14 +76,13 @@ def write_values(problem, outputs, sign):
     )
 
 
-def write_ranks(problem, value, numbers, order):
-    """Write soft ranks, and the number of each entry's block."""
+def write_ranks(problem, outputs, order):
+    """Write soft ranks, and the numbers of the entries' blocks."""
     blocks = pooling.pool(problem)
     rows, n = problem.s.shape
     kernel("write_rank", problem.real, problem.kind)(
         rows * n,
-        value,
-        numbers,
+        *outputs,
         problem.s,
         order,
         blocks.starts,
@@ -116,7 +115,7 @@ def backward(
         sort_gradient(x_gradient, terms, grad, order, starts, weights, options)
     else:
         rank_gradient(x_gradient, terms, grad, value, order, blocks, kind[1] == "kl", options)
-    if terms is not None:
+    if terms is not None and strength_gradient is not None:
         strength_gradient[...] = terms.sum(axis=-1)
 
 

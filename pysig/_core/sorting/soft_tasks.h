@@ -72,13 +72,14 @@ static int NAME(soft_try_row)(const soft_problem *problem, ptrdiff_t row,
     const ptrdiff_t n = problem->n;
     const REAL *x = (const REAL *)problem->x + row * n;
     if (n == 1 && x[0] != x[0]) return SOFT_NAN;
-    if (problem->kind == SOFT_RANK_L2) {
+    const int known = NAME(soft_order)(x, n, problem->sign);
+    /* Bins are faster but for the shortest rows, as they need no permutation. */
+    if (problem->kind == SOFT_RANK_L2 && (known == SOFT_UNSORTED || n > 64)) {
         REAL *value = (REAL *)problem->value + row * n;
         int32_t *blocks = problem->blocks ? problem->blocks + row * n : NULL;
         if (NAME(soft_rank_bins)(x, n, problem->sign, problem->strength, value, blocks, workspace))
             return SOFT_OK;
     }
-    const int known = NAME(soft_order)(x, n, problem->sign);
     if (known == SOFT_UNSORTED) return -1;
     return NAME(soft_finish_ordered)(problem, row, known, workspace);
 }

@@ -53,7 +53,8 @@ typedef struct {
     ptrdiff_t capacity; /* room for them; odd, lest arrays lie a power of two apart */
     ptrdiff_t tasks;
     void *partial;       /* [batch * pieces][words]: signatures of the pieces */
-    void *start, *end;   /* backward: state before, and adjoint after each piece */
+    void *start, *end;   /* backward: state before (then gradient of the first increment of),
+                          * and adjoint after each piece */
     void *checkpoints;   /* backward: [task][block] states, each relative to its piece's start */
     void *step_gradient; /* backward, splits > 1: [batch][splits][longest][channels] */
 } signature_plan;

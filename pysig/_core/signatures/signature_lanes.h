@@ -5,9 +5,11 @@
  * the opposite of the caller's order, and words are reversed on the way in and out.
  */
 
-/* The steps of one lane: the point before the first step, the points after each step. */
+/* The steps of one lane: the point before the first step, the points after each step, and where
+ * their gradients go, if any. */
 typedef struct {
     const REAL *origin, *points;
+    REAL *gradient;
     ptrdiff_t steps;
 } NAME(lane);
 
@@ -132,13 +134,15 @@ static void NAME(find_level)(const NAME(rows) *rows, ptrdiff_t length, REAL *lev
 
 /* to[l][i] = from[i][lane l] for i < count. */
 static void NAME(write_lanes)(const VEC *from, ptrdiff_t count, REAL *const to[LANES]) {
+    REAL *place[LANES]; /* what is stored could otherwise be addresses in `to` */
+    for (ptrdiff_t l = 0; l < LANES; l++) place[l] = to[l];
     for (ptrdiff_t i = 0; count >= LANES && i < count; i += LANES) {
         if (i + LANES > count) i = count - LANES;
         VEC row[LANES];
         for (ptrdiff_t l = 0; l < LANES; l++) row[l] = from[i + l];
         NAME(transpose)(row);
         for (ptrdiff_t l = 0; l < LANES; l++)
-            if (to[l]) NAME(store)(to[l] + i, row[l]);
+            if (place[l]) NAME(store)(place[l] + i, row[l]);
     }
     for (ptrdiff_t l = 0; l < LANES && count < LANES; l++)
         for (ptrdiff_t i = 0; to[l] && i < count; i++)

@@ -16,8 +16,8 @@ typedef struct {
     ptrdiff_t blocks;           /* blocks of lanes in this task */
     ptrdiff_t state_words;      /* vectors of one block of lanes that a checkpoint keeps */
     VEC *parents;               /* [block][j - 1][step]: Y[j] where the trees begin */
-    VEC *incoming;              /* stream, backward: the gradient of one row */
-    VEC **incoming_levels;
+    VEC **incoming_levels;      /* stream, backward: the gradient of one row */
+    VEC *next_gradient; /* [letter]: of the increment after the current block; lanes are paths */
     VEC *scratch;
     char *coarse, *fine; /* checkpoints */
     ptrdiff_t fine_slots, checkpoint_bytes, root_bytes;
@@ -139,7 +139,9 @@ static size_t NAME(carve_workspace)(const signature_problem *problem, const sign
         if (real) work->states[k] = state;
     }
     if (backward) {
-        work->tree.gradient = CARVE(VEC, capacity * channels);
+        work->next_gradient = CARVE(VEC, channels);
+        work->tree.gradient = CARVE(VEC, (capacity + 1) * channels);
+        if (real) work->tree.gradient += channels; /* room for that of the first point */
         work->tree.whole = plan->prefix == 0;
         work->adjoints = CARVE(VEC **, work->blocks);
         for (ptrdiff_t k = 0; k < work->blocks; k++) {
@@ -181,6 +183,9 @@ static NAME(lane) NAME(find_lane)(const signature_problem *problem, ptrdiff_t pa
     }
     lane.points = points + first * channels;
     if (first) lane.origin = lane.points - channels;
+    if (problem->path_gradient)
+        lane.gradient = (REAL *)problem->path_gradient +
+                        (path * problem->length + first + (problem->basepoint == NULL)) * channels;
     return lane;
 }
 
@@ -524,51 +529,65 @@ static void NAME(keep)(NAME(workspace) *work, char *slot, int restore) {
         memcpy(slot, work->root.state[1], (size_t)work->root_bytes);
 }
 
-/* The gradient of the current block's increments goes to the rows of the path's gradient that the
- * increments end in; signature_point_task makes it the gradient of the points. */
+/* Lanes of words: the gradient of the current block's increments goes to the rows of the path's
+ * gradient that the increments end in; finish_words makes it the gradient of the points. */
 static void NAME(write_step_gradient)(const signature_problem *problem, const signature_plan *plan,
                                       ptrdiff_t task, const NAME(workspace) *work,
                                       ptrdiff_t start) {
-    const NAME(tree) *tree = &work->tree.forward;
-    const ptrdiff_t channels = problem->channels, count = tree->steps * channels;
-    const ptrdiff_t shift = problem->basepoint ? 0 : 1;
+    const ptrdiff_t channels = problem->channels, count = work->tree.forward.steps * channels;
     const REAL sign = problem->inverse ? -1 : 1;
-    REAL *array = problem->path_gradient;
-    if (plan->prefix) {
-        const ptrdiff_t path = task / plan->splits;
-        REAL *row = plan->splits > 1
-                        ? (REAL *)plan->step_gradient + (task * problem->longest + start) * channels
-                        : array + (path * problem->length + start + shift) * channels;
-        for (ptrdiff_t i = 0; i < count; i++) {
-            REAL sum = work->root.gradient[i];
-            for (ptrdiff_t l = 0; l < LANES; l++) sum += work->tree.gradient[i][l];
-            row[i] = sign * sum;
-        }
+    REAL *row = plan->splits > 1
+                    ? (REAL *)plan->step_gradient + (task * problem->longest + start) * channels
+                    : work->lanes[0].gradient + start * channels;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        REAL sum = work->root.gradient[i];
+        for (ptrdiff_t l = 0; l < LANES; l++) sum += work->tree.gradient[i][l];
+        row[i] = sign * sum;
+    }
+}
+
+/* From the gradient of the current block's increments to that of the points in which they end: a
+ * point is in two increments.  That of the first increment waits for the block before. */
+static void NAME(subtract_next)(const signature_problem *problem, NAME(workspace) *work) {
+    const ptrdiff_t channels = problem->channels, count = work->tree.forward.steps * channels;
+    VEC *gradient = work->tree.gradient, *next = work->next_gradient;
+    for (ptrdiff_t i = 0; problem->inverse && i < count; i++) gradient[i] = -gradient[i];
+    for (ptrdiff_t c = 0; c < channels; c++) gradient[c - channels] = (VEC){0} - gradient[c];
+    for (ptrdiff_t i = 0; i < count - channels; i++) gradient[i] -= gradient[i + channels];
+    for (ptrdiff_t c = 0; c < channels; c++) {
+        gradient[count - channels + c] -= next[c];
+        next[c] = (VEC){0} - gradient[c - channels];
+    }
+}
+
+/* Lanes of paths: writes the gradient of the points in which the current block's increments end,
+ * and of a path's first point. */
+static void NAME(write_point_gradient)(const signature_problem *problem, const signature_plan *plan,
+                                       NAME(workspace) *work, ptrdiff_t start) {
+    const ptrdiff_t channels = problem->channels, steps = work->tree.forward.steps;
+    const ptrdiff_t count = steps * channels;
+    const ptrdiff_t head =
+        start == 0 && plan->pieces == 1 && problem->basepoint == NULL ? channels : 0;
+    REAL *gradient = (REAL *)work->tree.gradient, *row[LANES];
+    ptrdiff_t valid[LANES], whole = 1;
+    for (ptrdiff_t l = 0; l < LANES; l++) {
+        ptrdiff_t left = work->lanes[l].steps - start;
+        left = left < 0 ? 0 : left > steps ? steps : left;
+        valid[l] = left * channels;
+        whole = whole && left == steps;
+        row[l] = work->lanes[l].gradient;
+        if (row[l]) row[l] += start * channels - head;
+        for (ptrdiff_t i = valid[l]; i < count; i++) gradient[i * LANES + l] = 0;
+    }
+    NAME(subtract_next)(problem, work);
+    gradient -= head * LANES;
+    if (whole) {
+        NAME(write_lanes)((const VEC *)gradient, head + count, row);
         return;
     }
-    REAL *row[LANES];
-    int full = 1;
-    for (ptrdiff_t i = 0; problem->inverse && i < count; i++)
-        work->tree.gradient[i] = -work->tree.gradient[i];
-    for (ptrdiff_t l = 0; l < LANES; l++) {
-        ptrdiff_t piece, path = NAME(lane_path)(problem, plan, task * LANES + l, &piece);
-        row[l] = NULL;
-        if (path < 0 || start >= work->lanes[l].steps) continue;
-        ptrdiff_t first =
-            signature_piece_start(signature_steps(problem, path), piece, plan->pieces);
-        row[l] = array + (path * problem->length + first + start + shift) * channels;
-        if (start + tree->steps <= work->lanes[l].steps) continue;
-        full = 0;
-    }
-    if (full) {
-        NAME(write_lanes)(work->tree.gradient, count, row);
-        return;
-    }
-    for (ptrdiff_t l = 0; l < LANES; l++) {
-        ptrdiff_t left = (work->lanes[l].steps - start) * channels;
-        for (ptrdiff_t i = 0; row[l] && i < count && i < left; i++)
-            row[l][i] = work->tree.gradient[i][l];
-    }
+    for (ptrdiff_t l = 0; l < LANES; l++)
+        for (ptrdiff_t i = 0; row[l] && i < head + valid[l]; i++)
+            row[l][i] = gradient[i * LANES + l];
 }
 
 static void NAME(retreat)(const signature_problem *problem, const signature_plan *plan,
@@ -582,11 +601,13 @@ static void NAME(retreat)(const signature_problem *problem, const signature_plan
         work->tree.adjoint = work->adjoints[k];
         NAME(ascend)(&work->tree, 0, 0, work->parents + k * stride, work->scratch);
     }
-    if (plan->prefix)
+    if (plan->prefix) {
         NAME(root_ascend)(&work->root);
-    else if (tree->depth < 3)
-        NAME(fill_parents)(tree, work->parents);
-    NAME(write_step_gradient)(problem, plan, task, work, start);
+        NAME(write_step_gradient)(problem, plan, task, work, start);
+        return;
+    }
+    if (tree->depth < 3) NAME(fill_parents)(tree, work->parents);
+    NAME(write_point_gradient)(problem, plan, work, start);
 }
 
 /* Blocks first ... last - 1, from the state that stands in the coarse checkpoint. */
@@ -669,6 +690,7 @@ static void NAME(backward_task)(const signature_problem *problem, const signatur
                       by_piece ? signature_words(problem->channels, 1, problem->depth - 1)
                                : problem->initial_stride,
                       by_piece);
+    memset(work->next_gradient, 0, (size_t)problem->channels * sizeof(VEC));
     const ptrdiff_t steps = NAME(task_steps)(plan, work);
     if (plan->checkpoints) {
         NAME(retreat_piece)(problem, plan, task, work, steps);
@@ -698,15 +720,16 @@ static void NAME(backward_task)(const signature_problem *problem, const signatur
     NAME(store_initial_gradient)(problem, plan, task, work);
 }
 
-/* From the gradients of the increments to those of the points, of the basepoint, and, where
- * several tasks had a part in them, of the initial signature. */
-static void NAME(point_task)(const signature_problem *problem, const signature_plan *plan,
-                             ptrdiff_t path) {
+/* ---- what is left to do for a path after its tasks ---- */
+
+/* Lanes of words: from the gradients of the increments to those of the points and, where several
+ * tasks had a part in them, of the initial signature.  The first increment's is subtracted from
+ * `first`, if that is not NULL. */
+static void NAME(finish_words)(const signature_problem *problem, const signature_plan *plan,
+                               ptrdiff_t path, REAL *row, REAL *first) {
     const ptrdiff_t channels = problem->channels, steps = signature_steps(problem, path);
-    const ptrdiff_t shift = problem->basepoint ? 0 : 1, count = steps * channels;
-    REAL *points = (REAL *)problem->path_gradient + path * problem->length * channels;
-    REAL *row = points + shift * channels;
-    if (plan->prefix && plan->splits > 1) {
+    const ptrdiff_t count = steps * channels;
+    if (plan->splits > 1) {
         const REAL *parts =
             (const REAL *)plan->step_gradient + path * plan->splits * problem->longest * channels;
         for (ptrdiff_t i = 0; i < count; i++) {
@@ -726,30 +749,91 @@ static void NAME(point_task)(const signature_problem *problem, const signature_p
             }
         }
     }
-    if (shift)
-        for (ptrdiff_t c = 0; c < channels; c++) points[c] = steps ? 0 - row[c] : 0;
-    else if (problem->basepoint_gradient)
-        for (ptrdiff_t c = 0; c < channels; c++)
-            ((REAL *)problem->basepoint_gradient)[path * channels + c] = steps ? 0 - row[c] : 0;
+    for (ptrdiff_t c = 0; first && steps && c < channels; c++) first[c] -= row[c];
     ptrdiff_t i = 0; /* forwards, so that a row is read before it is changed */
     for (; i + LANES + channels <= count; i += LANES)
         NAME(store)(row + i, NAME(load)(row + i) - NAME(load)(row + i + channels));
     for (; i + channels < count; i++) row[i] -= row[i + channels];
-    for (i = (shift + steps) * channels; i < problem->length * channels; i++) points[i] = 0;
 }
 
-/* The points of the paths that one task has had to itself, while they are in the cache. */
-static void NAME(finish_paths)(const signature_problem *problem, const signature_plan *plan,
-                               ptrdiff_t task) {
-    if (plan->pieces * plan->splits > 1) return;
+/* The gradients of the points that no increment has written, of the basepoint and, between the
+ * pieces of a path, of the points in which one ends and another begins.  next: the gradients of
+ * the pieces' first increments, [piece][letter] with these strides. */
+static void NAME(finish_path)(const signature_problem *problem, const signature_plan *plan,
+                              ptrdiff_t path, const REAL *next, ptrdiff_t piece_stride,
+                              ptrdiff_t letter_stride) {
+    const ptrdiff_t channels = problem->channels, steps = signature_steps(problem, path);
+    const ptrdiff_t shift = problem->basepoint ? 0 : 1;
+    REAL *points = (REAL *)problem->path_gradient + path * problem->length * channels;
+    REAL *first = shift ? points
+                  : problem->basepoint_gradient
+                      ? (REAL *)problem->basepoint_gradient + path * channels
+                      : NULL;
+    const int separate = plan->prefix || plan->pieces > 1 || !shift || !steps;
+    for (ptrdiff_t c = 0; separate && first && c < channels; c++) first[c] = 0;
+    if (plan->prefix) NAME(finish_words)(problem, plan, path, points + shift * channels, first);
+    for (ptrdiff_t piece = 0; separate && !plan->prefix && piece < plan->pieces; piece++) {
+        const ptrdiff_t begin = signature_piece_start(steps, piece, plan->pieces);
+        REAL *point = begin ? points + (begin + shift - 1) * channels : first;
+        for (ptrdiff_t c = 0; point && c < channels; c++)
+            point[c] -= next[piece * piece_stride + c * letter_stride];
+    }
+    for (ptrdiff_t i = (shift + steps) * channels; i < problem->length * channels; i++)
+        points[i] = 0;
+}
+
+static void NAME(point_task)(const signature_problem *problem, const signature_plan *plan,
+                             ptrdiff_t path) {
+    const ptrdiff_t stride = signature_words(problem->channels, 1, problem->depth - 1);
+    const REAL *next = plan->prefix ? NULL : (REAL *)plan->start + path * plan->pieces * stride;
+    NAME(finish_path)(problem, plan, path, next, stride, 1);
+}
+
+/* The paths that one task has had to itself, while they are in the cache; where it had a piece of
+ * a path, the gradient of its first increment takes the place of the state before it. */
+static void NAME(finish_task)(const signature_problem *problem, const signature_plan *plan,
+                              ptrdiff_t task, const NAME(workspace) *work) {
+    const ptrdiff_t channels = problem->channels;
     if (plan->prefix) {
-        NAME(point_task)(problem, plan, task);
+        if (plan->splits == 1) NAME(finish_path)(problem, plan, task, NULL, 0, 0);
         return;
     }
+    const ptrdiff_t stride = signature_words(channels, 1, problem->depth - 1);
     for (ptrdiff_t l = 0; l < LANES; l++) {
         ptrdiff_t piece, path = NAME(lane_path)(problem, plan, task * LANES + l, &piece);
-        if (path >= 0) NAME(point_task)(problem, plan, path);
+        const REAL *next = (const REAL *)work->next_gradient + l;
+        if (path < 0) continue;
+        if (plan->pieces == 1) {
+            NAME(finish_path)(problem, plan, path, next, 0, LANES);
+            continue;
+        }
+        REAL *kept = (REAL *)plan->start + (path * plan->pieces + piece) * stride;
+        for (ptrdiff_t c = 0; c < channels; c++) kept[c] = next[c * LANES];
     }
+}
+
+/* Asks for the rows of a task's paths in an array, if they are so short that the hardware would not
+ * see them coming. */
+ALWAYS_INLINE void NAME(prefetch_rows)(const signature_problem *problem, ptrdiff_t task,
+                                       const void *array, ptrdiff_t numbers) {
+    const ptrdiff_t first = task * LANES, left = problem->batch - first;
+    const ptrdiff_t bytes = (left < LANES ? left : LANES) * numbers * (ptrdiff_t)sizeof(REAL);
+    const char *rows = (const char *)((const REAL *)array + first * numbers);
+    if (bytes > 1 << 13) return;
+    for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(rows + i);
+}
+
+/* Backward: what this task will write, and the next one will read, comes while this one computes,
+ * where the arrays do not fit the second-level cache.  Inlined, because GCC drops calls of functions
+ * that do nothing but prefetch. */
+ALWAYS_INLINE void NAME(prefetch_task)(const signature_problem *problem, const signature_plan *plan,
+                                       ptrdiff_t task) {
+    const ptrdiff_t numbers = problem->length * problem->channels;
+    if (problem->batch * numbers < 1 << 17) return;
+    if (plan->prefix || plan->pieces > 1 || problem->order) return;
+    NAME(prefetch_rows)(problem, task, problem->path_gradient, numbers);
+    NAME(prefetch_rows)(problem, task + 1, problem->path, numbers);
+    NAME(prefetch_rows)(problem, task + 1, problem->signature, problem->path_stride);
 }
 
 /* The tasks first ... last - 1 of one kind. */
@@ -765,8 +849,9 @@ static void NAME(signature_tasks)(int kind, const signature_problem *problem,
             case SIGNATURE_JOIN: NAME(join_task)(problem, plan, task, memory); break;
             case SIGNATURE_CHAIN: NAME(chain_task)(problem, plan, task); break;
             case SIGNATURE_BACKWARD:
+                NAME(prefetch_task)(problem, plan, task);
                 NAME(backward_task)(problem, plan, task, &work);
-                NAME(finish_paths)(problem, plan, task);
+                NAME(finish_task)(problem, plan, task, &work);
                 break;
             case SIGNATURE_POINTS: NAME(point_task)(problem, plan, task); break;
         }

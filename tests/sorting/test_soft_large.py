@@ -178,6 +178,7 @@ print((status("VmHWM") - before) / x.nbytes)
 @operations
 @regularizations
 @dtypes
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads the memory from /proc")
 def test_memory(operation, regularization, dtype):
     """At most six arrays of the size of the input, all results included."""

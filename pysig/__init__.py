@@ -1,6 +1,12 @@
 """Path signatures, soft sorting and neural SDE numerics for NumPy, with exact gradients."""
 
 from pysig._core.threads import get_num_threads, set_num_threads
+from pysig.sde.brownian import (
+    BrownianInterval,
+    LevyAreaIncrement,
+    SpaceTimeIncrement,
+    brownian_path,
+)
 from pysig.signatures.signature import (
     SignatureGradients,
     SignatureResiduals,
@@ -64,8 +70,10 @@ from pysig.sorting.soft import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "BrownianInterval",
     "IsotonicGradients",
     "IsotonicResiduals",
+    "LevyAreaIncrement",
     "PermutahedronGradients",
     "PermutahedronResiduals",
     "SignatureGradients",
@@ -77,9 +85,11 @@ __all__ = [
     "SoftSortGradients",
     "SoftSortResiduals",
     "SoftTopkMaskResiduals",
+    "SpaceTimeIncrement",
     "SpearmanResiduals",
     "TrimmedSquaresResiduals",
     "__version__",
+    "brownian_path",
     "get_num_threads",
     "isotonic_regression",
     "isotonic_regression_backward",

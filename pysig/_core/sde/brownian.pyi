@@ -1,0 +1,32 @@
+from collections.abc import Sequence
+
+import numpy as np
+
+def random_words(key: Sequence[int], counter: Sequence[int]) -> list[int]: ...
+
+class BrownianTree:
+    def __init__(
+        self,
+        length: float,
+        cells: int,
+        size: int,
+        is_double: bool,
+        components: int,
+        key: Sequence[int],
+        cache_size: int,
+        root: np.ndarray | None,
+    ) -> None: ...
+    def interval(
+        self, start: float, end: float, sign: float, w: np.ndarray, h: np.ndarray | None
+    ) -> None: ...
+    def area(
+        self,
+        start: float,
+        end: float,
+        length: float,
+        foster: bool,
+        w: np.ndarray,
+        h: np.ndarray,
+        area: np.ndarray,
+    ) -> None: ...
+    def increments(self, times: np.ndarray, w: np.ndarray, h: np.ndarray | None) -> None: ...

@@ -187,7 +187,7 @@ class BrownianInterval:
         """
         if end is None:
             start, end = self.t0, start
-        start, end = self._cell(start, "start"), self._cell(end, "end")
+        start, end = self._tree.cell(start, "start"), self._tree.cell(end, "end")
         sign = 1.0
         if end < start:
             start, end, sign = end, start, -1.0
@@ -264,7 +264,8 @@ class BrownianInterval:
     def _make_tree(self):
         """Make the compiled object."""
         self._tree = BrownianTree(
-            self.t1 - self.t0,
+            self.t0,
+            self.t1,
             self._cells,
             math.prod(self._noise_shape),
             self.dtype == FLOAT64,
@@ -300,20 +301,6 @@ class BrownianInterval:
             row[:numbers] = values.ravel()
         return np.ascontiguousarray(root.reshape(len(root), -1, chunk).swapaxes(0, 1))
 
-    def _cell(self, time, name):
-        """Return a time in cells, from 0 to their number; those a rounding error apart are one."""
-        resolution = 2.0**-23 if type(time) is np.float32 else 2.0**-52
-        time = float(time)
-        slack = 4 * resolution * max(abs(self.t0), abs(time))
-        if not self.t0 - slack <= time <= self.t1 + slack:
-            raise ValueError(f"{name} must be between {self.t0} and {self.t1}, not {time}")
-        scale = self._cells / (self.t1 - self.t0)
-        cell = (time - self.t0) * scale
-        nearest = round(cell)
-        if abs(cell - nearest) <= slack * scale:
-            cell = float(nearest)
-        return min(max(cell, 0.0), float(self._cells))
-
     def _grid(self, times):
         """Return the times of a grid in cells."""
         times = real_array(times, "times", FLOAT64)
@@ -321,7 +308,7 @@ class BrownianInterval:
             raise ValueError(
                 f"times must have the shape (points,), with 2 or more, not {times.shape}"
             )
-        cells = np.array([self._cell(time, f"times[{i}]") for i, time in enumerate(times)])
+        cells = np.array([self._tree.cell(time, f"times[{i}]") for i, time in enumerate(times)])
         if not np.all(cells[1:] > cells[:-1]):
             raise ValueError("times must rise strictly, by more than rounding errors")
         return cells

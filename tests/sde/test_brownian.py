@@ -76,7 +76,8 @@ def test_values(dtype, with_h, tolerance, rng):
         increment = parts(brownian(start, end))
         for element in (0, 15, 16, 33, 69):
             reference = Reference(2.0, brownian._cells, element, random_key(11), dtype, with_h)
-            wanted = reference.increment(brownian._cell(start, ""), brownian._cell(end, ""))
+            tree = brownian._tree
+            wanted = reference.increment(tree.cell(start, "start"), tree.cell(end, "end"))
             for values, value in zip(increment, wanted, strict=False):
                 # what the reference divides by makes its own errors larger
                 assert_allclose(values[element], value, rtol=0, atol=bound(dtype, 60))

@@ -7,7 +7,8 @@ def random_words(key: Sequence[int], counter: Sequence[int]) -> list[int]: ...
 class BrownianTree:
     def __init__(
         self,
-        length: float,
+        t0: float,
+        t1: float,
         cells: int,
         size: int,
         is_double: bool,
@@ -16,6 +17,7 @@ class BrownianTree:
         cache_size: int,
         root: np.ndarray | None,
     ) -> None: ...
+    def cell(self, time: float, name: str) -> float: ...
     def interval(
         self, start: float, end: float, sign: float, w: np.ndarray, h: np.ndarray | None
     ) -> None: ...

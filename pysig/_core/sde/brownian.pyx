@@ -10,13 +10,15 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cython.parallel cimport prange, threadid
-from libc.math cimport sqrt
+from libc.math cimport fabs, rint, sqrt
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 
 from pysig._core.threads cimport num_threads
 
 import threading
+
+import numpy as np
 
 from pysig._core.signatures.signature import SIMD_LEVELS, simd_level
 
@@ -80,6 +82,8 @@ cdef extern from "sde/brownian.h" nogil:
 
 
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
+cdef double EPSILON_32 = np.finfo(np.float32).eps, EPSILON_64 = np.finfo(np.float64).eps
+cdef object FLOAT32 = np.float32
 cdef Py_ssize_t TASK = 512  # operations on chunks that one thread does at least, some 50 us
 
 
@@ -136,13 +140,16 @@ cdef class BrownianTree:
     cdef brownian_tree tree
     cdef brownian_program program
     cdef object lock
+    cdef double t0, t1
 
-    def __cinit__(self, double length, uint64_t cells, Py_ssize_t size, bint is_double,
+    def __cinit__(self, double t0, double t1, uint64_t cells, Py_ssize_t size, bint is_double,
                   int components, key, Py_ssize_t cache_size, root):
         """root: the values of the whole, W or W and H one after the other, or None."""
         cdef Py_ssize_t chunk = brownian_chunk(is_double)
         self.lock = threading.Lock()
-        self.tree.length = length
+        self.t0 = t0
+        self.t1 = t1
+        self.tree.length = t1 - t0
         self.tree.cells = cells
         self.tree.is_double = is_double
         self.tree.components = components
@@ -181,6 +188,18 @@ cdef class BrownianTree:
             self.tree.root[i] = values[i]
         return 0
 
+    def cell(self, time, name):
+        """A time in cells, from 0 to their number; those a rounding error apart are one."""
+        cdef double value = time, resolution = EPSILON_32 if type(time) is FLOAT32 else EPSILON_64
+        cdef double slack = 4 * resolution * max(fabs(self.t0), fabs(value))
+        cdef double scale = self.tree.cells / self.tree.length
+        cdef double cell = (value - self.t0) * scale, nearest = rint(cell)
+        if not self.t0 - slack <= value <= self.t1 + slack:
+            raise ValueError(f"{name} must be between {self.t0} and {self.t1}, not {time}")
+        if fabs(cell - nearest) <= slack * scale:
+            cell = nearest
+        return min(max(cell, 0.0), <double>self.tree.cells)
+
     def interval(self, double start, double end, double sign, w, h):
         """Write the values from `start` to `end` into w, times `sign`, and h (or None)."""
         cdef void *w_values = address(w, PyBUF_WRITABLE)
@@ -202,7 +221,7 @@ cdef class BrownianTree:
         cdef const void *h_values = address(h)
         cdef void *areas = address(area, PyBUF_WRITABLE)
         cdef threefry_block key = brownian_area_key(self.tree.key, start, end)
-        cdef Py_ssize_t work = rows * m * m // 8192
+        cdef Py_ssize_t work = rows * m * m // 65536
         cdef int threads = <int>max(min(<Py_ssize_t>num_threads(), work, rows), 1)
         cdef int is_double = self.tree.is_double
         if threads == 1:

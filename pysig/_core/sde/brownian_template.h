@@ -1,6 +1,11 @@
 /* One program, chunk after chunk, for one type and instruction set. */
 
 #define CHUNK (BROWNIAN_CHUNK_BYTES / REAL_BYTES)
+#if REAL_BYTES == 8
+#define ROOT sqrt
+#else
+#define ROOT sqrtf
+#endif
 #define SLOT(place)                                                   \
     ((place)->array ? (REAL *)(void *)((place)->array + chunk_offset) \
                     : (REAL *)(void *)(scratch + (place)->slot * slot_bytes))
@@ -132,8 +137,8 @@ static void NAME(brownian_area)(threefry_block key, double length, int foster, p
                                 ptrdiff_t first, ptrdiff_t last, const void *all_w,
                                 const void *all_h, void *areas) {
     const ptrdiff_t pairs = m * (m - 1) / 2;
-    const REAL constant = (REAL)(length * length / (foster ? 20 : 12));
-    const REAL factor = foster ? (REAL)(length / 5) : 0;
+    const REAL constant = (REAL)(length * length / 20), factor = (REAL)(length / 5);
+    const REAL davie = (REAL)(length / sqrt(12));
     REAL x[CHUNK] __attribute__((aligned(SIMD_ALIGNMENT)));
     ptrdiff_t next = first * pairs, position = CHUNK;
     if (next % CHUNK) {
@@ -151,8 +156,8 @@ static void NAME(brownian_area)(threefry_block key, double length, int foster, p
                     position = 0;
                 }
                 const REAL variance = constant + factor * (h[i] * h[i] + h[j] * h[j]);
-                const REAL value =
-                    h[i] * w[j] - w[i] * h[j] + (REAL)sqrt((double)variance) * x[position];
+                const REAL deviation = foster ? ROOT(variance) : davie;
+                const REAL value = h[i] * w[j] - w[i] * h[j] + deviation * x[position];
                 area[i * m + j] = value;
                 area[j * m + i] = -value;
             }
@@ -160,4 +165,5 @@ static void NAME(brownian_area)(threefry_block key, double length, int foster, p
     }
 }
 #undef CHUNK
+#undef ROOT
 #undef SLOT

@@ -29,7 +29,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pysig._core.array import FLOAT32, FLOAT64, Array, check_broadcast, integer, real_array
+from pysig._core.array import (
+    FLOAT32,
+    FLOAT64,
+    Array,
+    broadcast,
+    check_broadcast,
+    integer,
+    is_cupy,
+    namespace,
+    real_array,
+)
 from pysig._core.sde.brownian import BrownianTree
 
 __all__ = [
@@ -97,6 +107,10 @@ class BrownianInterval:
     covariance_factor : array_like, shape (m, k), optional
         L: the last axis, of length m, gets the covariance L Lᵀ. It is L times a Brownian motion
         of k components, which `W` and `H` speak of.
+    like : ndarray, optional
+        An array of CuPy: increments are CuPy arrays on its device, and W, H and the factor must be,
+        too. They equal those of NumPy to rounding. Nothing is kept; a query goes down to both of
+        its ends anew, and does not wait for the device.
 
     Attributes
     ----------
@@ -153,7 +167,11 @@ class BrownianInterval:
         W=None,
         H=None,
         covariance_factor=None,
+        like=None,
     ):
+        namespace(like=like, W=W, H=H, covariance_factor=covariance_factor)
+        arrays = (like, W, H, covariance_factor)
+        self._device = next((a.device.id for a in arrays if a is not None and is_cupy(a)), None)
         self.t0, self.t1 = check_times(t0, t1)
         self.shape = check_shape(shape)
         self.dtype = check_dtype(dtype)
@@ -188,20 +206,7 @@ class BrownianInterval:
         if end is None:
             start, end = self.t0, start
         start, end = self._tree.cell(start, "start"), self._tree.cell(end, "end")
-        sign = 1.0
-        if end < start:
-            start, end, sign = end, start, -1.0
-        w = np.empty(self._noise_shape, self.dtype)
-        h = None if self._components == 1 else np.empty(self._noise_shape, self.dtype)
-        if start == end:
-            w[...] = 0
-            if h is not None:
-                h[...] = 0
-        elif w.size:
-            self._tree.interval(start, end, sign, w, h)
-        if h is None:
-            return self._correlate(w)
-        return self._with_areas(start, end, sign, w, h)
+        return self._compute(self._increment, start, end)
 
     def increments(self, times):
         """
@@ -225,17 +230,7 @@ class BrownianInterval:
         all the pieces that the grid cuts, once. Memory beside: some 200 bytes for each of them.
         """
         times = self._grid(times)
-        shape = (times.size - 1, *self._noise_shape)
-        w = np.empty(shape, self.dtype)
-        h = None if self._components == 1 else np.empty(shape, self.dtype)
-        if w.size:
-            self._tree.increments(times, w, h)
-        if h is None:
-            return self._correlate(w)
-        rows = [
-            self._with_areas(times[i], times[i + 1], 1.0, w[i], h[i]) for i in range(len(times) - 1)
-        ]
-        return type(rows[0])(*(np.stack(parts) for parts in zip(*rows, strict=True)))
+        return self._compute(self._increments, times)
 
     def __repr__(self):
         """Return what tells this process from others, but for the seed."""
@@ -261,9 +256,27 @@ class BrownianInterval:
         chunks = -(-numbers * self.dtype.itemsize // CHUNK_BYTES)
         return chunks * CHUNK_BYTES * self._components
 
+    def _compute(self, function, *arguments):
+        """Call a function with the library of the arrays, and its device as the current one."""
+        if self._device is None:
+            return function(np, *arguments)
+        import cupy  # pyright: ignore[reportMissingImports]
+
+        with cupy.cuda.Device(self._device):
+            return function(cupy, *arguments)
+
     def _make_tree(self):
-        """Make the compiled object."""
-        self._tree = BrownianTree(
+        """Make the object that computes."""
+        self._tree = self._compute(self._new_tree)
+
+    def _new_tree(self, xp):
+        """Return the compiled object, or that which launches CUDA kernels."""
+        kind = BrownianTree
+        if xp is not np:
+            from pysig._core.sde import brownian_cuda
+
+            kind = brownian_cuda.BrownianTree
+        return kind(
             self.t0,
             self.t1,
             self._cells,
@@ -287,19 +300,50 @@ class BrownianInterval:
                 continue
             array = real_array(value, name)
             check_broadcast(array, self._noise_shape, name, "the shape of the process")
-            given.append(np.broadcast_to(array.astype(self.dtype), self._noise_shape))
+            given.append(broadcast(array.astype(self.dtype), self._noise_shape))
         return given
 
     def _root(self):
-        """Return W and H, if given, in the kernel's layout: (chunks, components, chunk)."""
+        """Return W and H, if given, in the layout of the kernel."""
         if not self._given:
             return None
+        if self._device is not None:
+            return self._given
         chunk = CHUNK_BYTES // self.dtype.itemsize
         numbers = math.prod(self._noise_shape)
         root = np.zeros((len(self._given), -(-numbers // chunk) * chunk), self.dtype)
         for row, values in zip(root, self._given, strict=True):
             row[:numbers] = values.ravel()
         return np.ascontiguousarray(root.reshape(len(root), -1, chunk).swapaxes(0, 1))
+
+    def _increment(self, xp, start, end):
+        """Return the increment between two times in cells."""
+        sign = 1.0
+        if end < start:
+            start, end, sign = end, start, -1.0
+        allocate = xp.zeros if start == end else xp.empty
+        w = allocate(self._noise_shape, self.dtype)
+        h = None if self._components == 1 else allocate(self._noise_shape, self.dtype)
+        if start < end and w.size:
+            self._tree.interval(start, end, sign, w, h)
+        if h is None:
+            return self._correlate(w)
+        return self._with_areas(xp, start, end, sign, w, h)
+
+    def _increments(self, xp, times):
+        """Return the increments between neighbouring times in cells."""
+        shape = (times.size - 1, *self._noise_shape)
+        w = xp.empty(shape, self.dtype)
+        h = None if self._components == 1 else xp.empty(shape, self.dtype)
+        if w.size:
+            self._tree.increments(times, w, h)
+        if h is None:
+            return self._correlate(w)
+        rows = [
+            self._with_areas(xp, times[i], times[i + 1], 1.0, w[i], h[i])
+            for i in range(times.size - 1)
+        ]
+        return type(rows[0])(*(xp.stack(parts) for parts in zip(*rows, strict=True)))
 
     def _grid(self, times):
         """Return the times of a grid in cells."""
@@ -317,26 +361,27 @@ class BrownianInterval:
         """Return the covariance factor times the last axis."""
         return values if self._covariance_factor is None else values @ self._covariance_factor.T
 
-    def _with_areas(self, start, end, sign, w, h):
+    def _with_areas(self, xp, start, end, sign, w, h):
         """Return W and H with what else is asked for; w has been multiplied by sign."""
         if self.levy_area == "space-time":
             return SpaceTimeIncrement(self._correlate(w), self._correlate(h))
         m = self._noise_shape[-1]
-        area = np.zeros((*self._noise_shape, m), self.dtype)
+        area = xp.zeros((*self._noise_shape, m), self.dtype)
         if area.size and start < end:
-            w_rows, h_rows = np.reshape(sign * w, (-1, m)), h.reshape(-1, m)
+            w_rows, h_rows = (sign * w).reshape(-1, m), h.reshape(-1, m)
             length = (end - start) / self._cells * (self.t1 - self.t0)
             foster = self.levy_area == "foster"
             self._tree.area(start, end, length, foster, w_rows, h_rows, area.reshape(-1, m, m))
-            if sign < 0:
-                np.negative(area, out=area)
+            area = sign * area
         factor = self._covariance_factor
         if factor is not None:
             area = factor @ area @ factor.T
         return LevyAreaIncrement(self._correlate(w), self._correlate(h), area)
 
 
-def brownian_path(ts, shape=(), *, seed=None, dtype=FLOAT64, levy_area=None, tolerance=None):
+def brownian_path(
+    ts, shape=(), *, seed=None, dtype=FLOAT64, levy_area=None, tolerance=None, like=None
+):
     """
     Compute the increments of a Brownian motion between neighbouring times of a grid.
 
@@ -349,7 +394,7 @@ def brownian_path(ts, shape=(), *, seed=None, dtype=FLOAT64, levy_area=None, tol
         Strictly rising times, at least two.
     shape : int or tuple of int
         Shape of the process at one time.
-    seed, dtype, levy_area
+    seed, dtype, levy_area, like
         As for `BrownianInterval`.
     tolerance : float, optional
         As for `BrownianInterval`, but by default the shortest distance of neighbouring times.
@@ -392,6 +437,7 @@ def brownian_path(ts, shape=(), *, seed=None, dtype=FLOAT64, levy_area=None, tol
         levy_area=levy_area,
         tolerance=float(steps.min()) if tolerance is None else tolerance,
         cache_size=0,
+        like=like,
     )
     return interval.increments(ts)
 

@@ -1,7 +1,9 @@
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+def area_key(key: Sequence[int], start: float, end: float) -> list[int]: ...
 def random_words(key: Sequence[int], counter: Sequence[int]) -> list[int]: ...
 
 class BrownianTree:
@@ -15,7 +17,7 @@ class BrownianTree:
         components: int,
         key: Sequence[int],
         cache_size: int,
-        root: np.ndarray | None,
+        root: Any,
     ) -> None: ...
     def cell(self, time: float, name: str) -> float: ...
     def interval(

@@ -104,6 +104,12 @@ cdef threefry_block as_block(words) except *:
     return block
 
 
+def area_key(key, double start, double end):
+    """The key for the Lévy areas of one interval."""
+    cdef threefry_block block = brownian_area_key(as_block(key), start, end)
+    return [block.word[i] for i in range(4)]
+
+
 def random_words(key, counter):
     """Threefry-4x32-20: four words of 32 bits for each counter of four."""
     cdef threefry_block block = threefry(as_block(key), as_block(counter))

@@ -33,6 +33,7 @@ from pysig._core.array import (
     FLOAT32,
     FLOAT64,
     Array,
+    boolean,
     broadcast,
     check_broadcast,
     integer,
@@ -107,6 +108,11 @@ class BrownianInterval:
     covariance_factor : array_like, shape (m, k), optional
         L: the last axis, of length m, gets the covariance L Lᵀ. It is L times a Brownian motion
         of k components, which `W` and `H` speak of.
+    exact : bool
+        Cut cells where intervals end, one end after the other, so that the law is exact however
+        many there are in a cell: for adaptive solvers, whose shortest step is not known. Then
+        increments that end inside a cell depend on the ends in this cell that were asked for
+        before, and the time of a query grows with their number. Each takes some 50 bytes for ever.
     like : ndarray, optional
         An array of CuPy: increments are CuPy arrays on its device, and W, H and the factor must be,
         too. They equal those of NumPy to rounding. Nothing is kept; a query goes down to both of
@@ -114,7 +120,7 @@ class BrownianInterval:
 
     Attributes
     ----------
-    t0, t1, shape, dtype, levy_area, tolerance, cache_size
+    t0, t1, shape, dtype, levy_area, tolerance, cache_size, exact
         As given.
 
     Raises
@@ -167,6 +173,7 @@ class BrownianInterval:
         W=None,
         H=None,
         covariance_factor=None,
+        exact=False,
         like=None,
     ):
         namespace(like=like, W=W, H=H, covariance_factor=covariance_factor)
@@ -181,6 +188,9 @@ class BrownianInterval:
         self._noise_shape = self.shape if factor is None else (*self.shape[:-1], factor.shape[1])
         self._components = 1 if levy_area is None else 2
         self.cache_size = check_cache_size(cache_size, self._array_bytes())
+        self.exact = boolean(exact, "exact")
+        if self.exact and self._device is not None:
+            raise ValueError("exact must be False for CuPy arrays, of which nothing is kept")
         self._key = random_key(seed)
         self._given = self._check_given(W, H)
         self._make_tree()
@@ -243,12 +253,16 @@ class BrownianInterval:
         """Return everything but the tree, which follows from it."""
         state = self.__dict__.copy()
         del state["_tree"]
+        state["_cuts"] = self._tree.cuts()
         return state
 
     def __setstate__(self, state):
-        """Make the tree again."""
+        """Make the tree again, with the same cuts."""
+        cuts = state.pop("_cuts")
         self.__dict__.update(state)
         self._make_tree()
+        for time in cuts:
+            self._increment(np, math.floor(time), time)
 
     def _array_bytes(self):
         """Return the bytes of the values on one interval, with the padding of the kernel."""
@@ -271,11 +285,11 @@ class BrownianInterval:
 
     def _new_tree(self, xp):
         """Return the compiled object, or that which launches CUDA kernels."""
-        kind = BrownianTree
+        kind, options = BrownianTree, {"exact": self.exact}
         if xp is not np:
             from pysig._core.sde import brownian_cuda
 
-            kind = brownian_cuda.BrownianTree
+            kind, options = brownian_cuda.BrownianTree, {}
         return kind(
             self.t0,
             self.t1,
@@ -286,6 +300,7 @@ class BrownianInterval:
             self._key,
             self.cache_size,
             self._root(),
+            **options,
         )
 
     def _check_given(self, W, H):
@@ -335,8 +350,11 @@ class BrownianInterval:
         shape = (times.size - 1, *self._noise_shape)
         w = xp.empty(shape, self.dtype)
         h = None if self._components == 1 else xp.empty(shape, self.dtype)
-        if w.size:
+        if w.size and not self.exact:
             self._tree.increments(times, w, h)
+        for i in range(times.size - 1 if w.size and self.exact else 0):
+            row = slice(i, i + 1)
+            self._tree.interval(times[i], times[i + 1], 1.0, w[row], None if h is None else h[row])
         if h is None:
             return self._correlate(w)
         rows = [

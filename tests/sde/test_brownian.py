@@ -230,6 +230,61 @@ def test_copies(rng):
         assert other.shape == (2, 3)
 
 
+# ------------------------------------------------------------------------------ exact trees
+
+
+@pytest.mark.parametrize("levy_area", [None, "space-time", "foster"])
+@pytest.mark.parametrize("tolerance", [1.0, 0.1])
+def test_exact_trees_do_not_depend_on_the_cache(levy_area, tolerance, rng):
+    options = {"seed": 5, "levy_area": levy_area, "tolerance": tolerance, "exact": True}
+    brownians = [pysig.BrownianInterval(0, 1, (3,), cache_size=n, **options) for n in (0, 1, 5, 64)]
+    for start, end in rng.uniform(size=(100, 2)):
+        first, *others = [brownian(start, end) for brownian in brownians]
+        for other in others:
+            assert_same(other, first)
+    brownians.append(pickle.loads(pickle.dumps(brownians[0])))
+    for start, end in rng.uniform(size=(20, 2)):
+        first, *others = [brownian(start, end) for brownian in brownians]
+        for other in others:
+            assert_same(other, first)
+
+
+@pytest.mark.parametrize("shape", [(), (2, 2)])
+def test_parts_of_exact_trees_add_up(shape, rng):
+    brownian = pysig.BrownianInterval(
+        0, 1, shape, seed=2, levy_area="space-time", tolerance=0.5, exact=True
+    )
+    for times in np.sort(rng.uniform(size=(100, 3)), axis=-1):
+        s, t, u = times
+        first, second, whole = brownian(s, t), brownian(t, u), brownian(s, u)
+        assert_allclose(first.W + second.W, whole.W, rtol=0, atol=bound(float, 60))
+        joined = (u - t) * (second.H + first.W / 2) + (t - s) * (first.H - second.W / 2)
+        assert_allclose(joined, (u - s) * whole.H, rtol=0, atol=bound(float, 60))
+        assert_allclose(brownian.increments(times).W, [first.W, second.W])
+
+
+def test_law_inside_a_cell_of_an_exact_tree():
+    """Increments over parts of one cell are independent, in whatever order they are asked for."""
+    brownian = pysig.BrownianInterval(
+        0, 1, 400_000, seed=8, tolerance=1, levy_area="space-time", exact=True
+    )
+    values = []
+    for start, end in [(0.4, 0.5), (0.1, 0.3), (0.55, 0.9), (0.5, 0.55), (0.3, 0.4)]:
+        increment = brownian(start, end)
+        values.append(increment.W / np.sqrt(end - start))
+        values.append(increment.H / np.sqrt((end - start) / 12))
+    for sample in values:
+        assert scipy.stats.kstest(sample, "norm").pvalue > 1e-3
+    assert np.abs(np.corrcoef(values) - np.eye(len(values))).max() < 7e-3
+
+
+def test_exact_tree_with_many_cuts_in_a_cell():
+    brownian = pysig.BrownianInterval(0, 1, seed=3, tolerance=1, exact=True)
+    total = sum(float(brownian(i / 3000, (i + 1) / 3000)) for i in range(3000))
+    assert_allclose(total, brownian(0, 1), rtol=0, atol=1e-11)
+    assert len(brownian._tree.cuts()) == 2999
+
+
 # ------------------------------------------------------------------------------ laws
 
 

@@ -17,17 +17,16 @@ typedef unsigned long long word64;
 #define PURPOSE_SHIFT 24
 #define FOR_AREA 2
 
-template <typename real>
-struct Block;
+template <typename real> struct Block;
 
-template <>
-struct Block<float> {
+template <> struct Block<float> {
     static const int SIZE = 4;
-    DEVICE static void normals(threefry_block block, float *x) { normals_of_block_float(block, x); }
+    DEVICE static void normals(threefry_block block, float *x) {
+        normals_of_block_float(block, x);
+    }
 };
 
-template <>
-struct Block<double> {
+template <> struct Block<double> {
     static const int SIZE = 2;
     DEVICE static void normals(threefry_block block, double *x) {
         normals_of_block_double(block, x);
@@ -35,20 +34,17 @@ struct Block<double> {
 };
 
 // The values of one block on one interval; H is left alone where there is none.
-template <typename real>
-struct Values {
+template <typename real> struct Values {
     real w[Block<real>::SIZE], h[Block<real>::SIZE];
 };
 
 // Where in the batch a block is: its numbers are BLOCKS apart.
-template <typename real>
-DEVICE integer element(integer block, int i) {
+template <typename real> DEVICE integer element(integer block, int i) {
     return block / BLOCKS * BLOCKS * Block<real>::SIZE + i * BLOCKS + block % BLOCKS;
 }
 
 // Everything about the process that is the same for all threads.
-template <typename real, bool WITH_H>
-struct Process {
+template <typename real, bool WITH_H> struct Process {
     threefry_block key;
     double length;
     integer cells;
@@ -66,7 +62,9 @@ struct Process {
         Block<real>::normals(threefry(key, counter), x);
     }
 
-    DEVICE double time(double count) const { return length * (count / (double)cells); }
+    DEVICE double time(double count) const {
+        return length * (count / (double)cells);
+    }
 
     DEVICE void root(integer block, Values<real> &whole) const {
         normals(0, block, 0, whole.w);
@@ -140,8 +138,12 @@ struct Process {
         integer first, end;
         Values<real> values;
 
-        DEVICE integer middle() const { return first + (end - first) / 2; }
-        DEVICE bool is_cell() const { return end - first == 1; }
+        DEVICE integer middle() const {
+            return first + (end - first) / 2;
+        }
+        DEVICE bool is_cell() const {
+            return end - first == 1;
+        }
     };
 
     DEVICE Range half(const Range &range, bool right, const Values<real> &values) const {
@@ -291,8 +293,7 @@ __global__ void brownian_area(real *area, const real *w, const real *h, integer 
         j += i + 1;
         const real wi = w[row * m + i], wj = w[row * m + j], hi = h[row * m + i];
         const real hj = h[row * m + j];
-        const real deviation =
-            foster ? (real)sqrt(constant + factor * (hi * hi + hj * hj)) : davie;
+        const real deviation = foster ? (real)sqrt(constant + factor * (hi * hi + hj * hj)) : davie;
         const real value = hi * wj - wi * hj + deviation * x[k];
         area[(row * m + i) * m + j] = value;
         area[(row * m + j) * m + i] = -value;

@@ -4,6 +4,8 @@
  * again, down to single cells; what the halves are follows from what the range of cells is, and
  * normal numbers that depend on the seed and the range only (bridge.h).  An interval is the sum of the
  * largest such ranges in it and, at each end, of a part of a cell, which is split once more there.
+ * Two ends in one cell share the numbers of this split, or, in an exact tree, a cell is cut by one
+ * end after the other, and each cut has numbers of its own.
  *
  * Layers, from the inside out:
  *     threefry.h            random words
@@ -11,6 +13,7 @@
  *     bridge.h              formulae of the Brownian bridge
  *     brownian_template.h   one operation of a program, for a chunk of the batch
  *     brownian_cache.h      which ranges are kept
+ *     brownian_cuts.h       where the cells of an exact tree are cut
  *     brownian_program.h    from intervals to a program: a list of operations
  *     brownian.h (this file) what all of them share
  *     brownian.pyx          memory and threads
@@ -51,6 +54,7 @@ enum {
 typedef struct {
     int kind;
     int first; /* ADD: nothing is in the sum yet */
+    threefry_block key;
     uint64_t node;
     ptrdiff_t row;
     double sign; /* ROW: of W */
@@ -65,6 +69,20 @@ typedef struct {
     ptrdiff_t count, capacity, slots;
     int failed; /* out of memory */
 } brownian_program;
+
+/* Where a cell, or a part of one, was cut; then where its parts were, or -1. */
+typedef struct {
+    double time; /* in cells */
+    ptrdiff_t left, right;
+} brownian_cut;
+
+/* The cuts of all cells, in the order in which they were made, and the first one of each cell in a
+ * table of so many places, a power of two; free places are -1. */
+typedef struct {
+    brownian_cut *cuts;
+    ptrdiff_t *first;
+    ptrdiff_t count, capacity, places;
+} brownian_cuts;
 
 /* A range and its halves, or a cell and its parts, that are kept. */
 typedef struct {
@@ -92,6 +110,10 @@ typedef struct {
     char *root;
     uint64_t query; /* number of the query, which tells what it uses itself */
     brownian_cache cache;
+    int exact;
+    brownian_cuts cuts; /* if exact */
+    void *later;        /* room for ranges */
+    ptrdiff_t later_capacity;
 } brownian_tree;
 
 /* A chunk is what 16 blocks of random words make. */
@@ -100,6 +122,12 @@ enum { BROWNIAN_CHUNK_BYTES = 256, BROWNIAN_BLOCKS = 16, BROWNIAN_DEEPEST = 52 }
 /* What the normal numbers of a block are for; above the high bits of its number in the counter. */
 enum { BROWNIAN_FOR_W = 0, BROWNIAN_FOR_H = 1, BROWNIAN_FOR_AREA = 2 };
 #define BROWNIAN_PURPOSE_SHIFT 24
+
+/* A key for what is not a range, that of the tree being for ranges. */
+static threefry_block brownian_other_key(threefry_block key, threefry_block name) {
+    const threefry_block all = {{~0u, ~0u, ~0u, ~0u}};
+    return threefry(threefry(key, all), name);
+}
 
 static inline ptrdiff_t brownian_chunk(int is_double) {
     return BROWNIAN_CHUNK_BYTES / (is_double ? 8 : 4);
@@ -115,6 +143,7 @@ static inline ptrdiff_t brownian_slot_bytes(const brownian_tree *tree) {
 }
 
 #include "sde/brownian_cache.h"
+#include "sde/brownian_cuts.h"
 #include "sde/brownian_program.h"
 
 /* Chunk after chunk of an array has the values of W, then those of H. */
@@ -150,13 +179,12 @@ static void brownian_area(int is_double, int simd_level, threefry_block key, dou
                   area);
 }
 
-/* The key for the areas of one interval: another one than that of the tree. */
+/* The key for the areas of one interval. */
 static threefry_block brownian_area_key(threefry_block key, double from, double to) {
-    const threefry_block all = {{~0u, ~0u, ~0u, ~0u}};
     threefry_block times;
     memcpy(&times.word[0], &from, sizeof from);
     memcpy(&times.word[2], &to, sizeof to);
-    return threefry(threefry(key, all), times);
+    return brownian_other_key(key, times);
 }
 
 /* time: in cells */

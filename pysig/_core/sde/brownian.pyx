@@ -39,6 +39,7 @@ cdef extern from "sde/brownian.h" nogil:
         double noise, left_2
 
     ctypedef struct brownian_operation:
+        threefry_block key
         brownian_place left
         brownian_bridge bridge
 
@@ -50,6 +51,13 @@ cdef extern from "sde/brownian.h" nogil:
     ctypedef struct brownian_cache:
         pass
 
+    ctypedef struct brownian_cut:
+        double time
+
+    ctypedef struct brownian_cuts:
+        brownian_cut *cuts
+        Py_ssize_t count
+
     ctypedef struct brownian_tree:
         double length
         uint64_t cells
@@ -58,6 +66,9 @@ cdef extern from "sde/brownian.h" nogil:
         threefry_block key
         char *root
         brownian_cache cache
+        int exact
+        brownian_cuts cuts
+        void *later
 
     int BROWNIAN_ROOT
     Py_ssize_t brownian_chunk(int) noexcept
@@ -66,6 +77,7 @@ cdef extern from "sde/brownian.h" nogil:
     int brownian_make_cache(brownian_cache *, Py_ssize_t) noexcept
     void brownian_empty_cache(brownian_cache *) noexcept
     void brownian_free_cache(brownian_cache *) noexcept
+    void brownian_free_cuts(brownian_cuts *) noexcept
     brownian_operation *brownian_append(brownian_program *, int) noexcept
     brownian_point brownian_locate(double) noexcept
     void brownian_plan_interval(brownian_tree *, brownian_program *, brownian_point,
@@ -149,7 +161,7 @@ cdef class BrownianTree:
     cdef double t0, t1
 
     def __cinit__(self, double t0, double t1, uint64_t cells, Py_ssize_t size, bint is_double,
-                  int components, key, Py_ssize_t cache_size, root):
+                  int components, key, Py_ssize_t cache_size, root, bint exact=False):
         """root: the values of the whole, W or W and H one after the other, or None."""
         cdef Py_ssize_t chunk = brownian_chunk(is_double)
         self.lock = threading.Lock()
@@ -163,6 +175,7 @@ cdef class BrownianTree:
         self.tree.size = size
         self.tree.chunks = (size + chunk - 1) // chunk
         self.tree.key = as_block(key)
+        self.tree.exact = exact
         if not brownian_make_cache(&self.tree.cache, cache_size):
             raise MemoryError(f"cannot allocate a cache of {cache_size} entries")
         self.tree.root = <char *>aligned_alloc(64, brownian_array_bytes(&self.tree) + 64)
@@ -176,10 +189,13 @@ cdef class BrownianTree:
     def __dealloc__(self):
         brownian_free_cache(&self.tree.cache)
         free(self.tree.root)
+        brownian_free_cuts(&self.tree.cuts)
+        free(self.tree.later)
         free(self.program.operations)
 
     cdef int make_root(self) except -1:
         cdef brownian_operation *operation = brownian_append(&self.program, BROWNIAN_ROOT)
+        operation.key = self.tree.key
         operation.left.array = self.tree.root
         operation.bridge.noise = sqrt(self.tree.length)
         operation.bridge.left_2 = sqrt(self.tree.length / 12)
@@ -205,6 +221,11 @@ cdef class BrownianTree:
         if fabs(cell - nearest) <= slack * scale:
             cell = nearest
         return min(max(cell, 0.0), <double>self.tree.cells)
+
+    def cuts(self):
+        """The times, in cells, at which the cells of an exact tree were cut, in that order."""
+        with self.lock:
+            return [self.tree.cuts.cuts[i].time for i in range(self.tree.cuts.count)]
 
     def interval(self, double start, double end, double sign, w, h):
         """Write the values from `start` to `end` into w, times `sign`, and h (or None)."""

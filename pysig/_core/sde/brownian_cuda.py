@@ -49,6 +49,10 @@ class BrownianTree:
         """Return a time in cells."""
         return self.times.cell(time, name)
 
+    def cuts(self):
+        """Return nothing: there are no exact trees here."""
+        return []
+
     def launch(self, w, h, points, start, end, sign, rows):
         """Launch the kernel for some rows."""
         root_w, root_h = (*(self.root or ()), 0, 0)[:2]

@@ -58,38 +58,95 @@ static void brownian_plan_row(brownian_planner *planner, ptrdiff_t row, double s
 
 /* ---- ranges of cells, and their parts ---- */
 
+/* The cells first ... end - 1; or a piece of the cell `first` from the part `low` to `high` of it,
+ * with the cut that comes next, or else where it will be: below another one, or the first. */
 typedef struct {
-    uint64_t node, first, end; /* the cells first ... end - 1 */
+    uint64_t node, first, end;
+    double low, high;
+    ptrdiff_t cut, above;
+    int side; /* 1 if it is the right part of another one */
     brownian_place place;
 } brownian_range;
 
+static int brownian_is_cell(const brownian_range *range) {
+    return range->end - range->first == 1;
+}
+
+static int brownian_is_before(brownian_point a, brownian_point b) {
+    return a.cell < b.cell || (a.cell == b.cell && a.part < b.part);
+}
+
+static brownian_point brownian_point_at(uint64_t cell, double part) {
+    const brownian_point point = {part < 1 ? cell : cell + 1, part < 1 ? part : 0};
+    return point;
+}
+
+static brownian_point brownian_start(const brownian_range *range) {
+    return brownian_point_at(range->first, range->low);
+}
+
+static brownian_point brownian_end(const brownian_range *range) {
+    return brownian_point_at(range->end - 1, range->high);
+}
+
+static void brownian_look_up_cuts(const brownian_tree *tree, brownian_range *range) {
+    range->above = -1;
+    range->cut =
+        tree->exact && brownian_is_cell(range) ? brownian_first_cut(&tree->cuts, range->first) : -1;
+}
+
 static brownian_range brownian_whole(const brownian_tree *tree) {
-    const brownian_range whole = {1, 0, tree->cells, {tree->root, 0}};
+    brownian_range whole = {1, 0, tree->cells, 0, 1, -1, -1, 0, {tree->root, 0}};
+    brownian_look_up_cuts(tree, &whole);
     return whole;
 }
 
 static double brownian_range_length(const brownian_tree *tree, const brownian_range *range) {
-    return brownian_length(tree, (double)(range->end - range->first));
+    const double cells =
+        brownian_is_cell(range) ? range->high - range->low : (double)(range->end - range->first);
+    return brownian_length(tree, cells);
 }
 
-static uint64_t brownian_middle(const brownian_range *range) {
-    return range->first + (range->end - range->first) / 2;
+/* Where a range is split next: in the middle; a cell, where it was cut, or else at `target`. */
+static brownian_point brownian_split_point(brownian_planner *planner, brownian_range *range,
+                                           brownian_point target) {
+    brownian_tree *tree = planner->tree;
+    if (!brownian_is_cell(range)) {
+        const brownian_point middle = {range->first + (range->end - range->first) / 2, 0};
+        return middle;
+    }
+    if (!tree->exact) return target;
+    if (range->cut < 0)
+        range->cut = brownian_cut_at(&tree->cuts, (double)target.cell + target.part, range->above,
+                                     range->side);
+    if (range->cut < 0) {
+        planner->program->failed = 1;
+        return target;
+    }
+    const double time = tree->cuts.cuts[range->cut].time;
+    const brownian_point point = {range->first, time - (double)range->first};
+    return point;
 }
 
-static brownian_range brownian_half(const brownian_range *range, int right, brownian_place place) {
-    const uint64_t middle = brownian_middle(range);
-    const brownian_range half = {2 * range->node + (uint64_t)right, right ? middle : range->first,
-                                 right ? range->end : middle, place};
-    return half;
-}
-
-/* How far the middle is in a range, from 0 to 1. */
-static double brownian_middle_part(const brownian_range *range) {
-    return (double)(brownian_middle(range) - range->first) / (double)(range->end - range->first);
-}
-
-static int brownian_is_cell(const brownian_range *range) {
-    return range->end - range->first == 1;
+static brownian_range brownian_part(const brownian_planner *planner, const brownian_range *range,
+                                    brownian_point split, int right, brownian_place place) {
+    const brownian_tree *tree = planner->tree;
+    brownian_range part = *range;
+    part.place = place;
+    part.side = right;
+    if (!brownian_is_cell(range)) {
+        part.node = 2 * range->node + (uint64_t)right;
+        *(right ? &part.first : &part.end) = split.cell;
+        brownian_look_up_cuts(tree, &part);
+        return part;
+    }
+    *(right ? &part.low : &part.high) = split.part;
+    part.above = range->cut;
+    if (range->cut >= 0) {
+        const brownian_cut *cut = &tree->cuts.cuts[range->cut];
+        part.cut = right ? cut->right : cut->left;
+    }
+    return part;
 }
 
 typedef struct {
@@ -102,23 +159,37 @@ static brownian_parts brownian_entry_parts(const brownian_tree *tree, const brow
     return parts;
 }
 
+/* The random numbers of a cut of an exact tree are its own. */
+static threefry_block brownian_cut_key(const brownian_tree *tree, uint64_t node, double part) {
+    threefry_block name;
+    memcpy(&name.word[0], &node, sizeof node);
+    memcpy(&name.word[2], &part, sizeof part);
+    return brownian_other_key(tree->key, name);
+}
+
 static void brownian_plan_split(brownian_planner *planner, const brownian_range *range,
-                                brownian_parts parts, double part) {
+                                brownian_parts parts, brownian_point split) {
+    const brownian_tree *tree = planner->tree;
     brownian_operation *operation = brownian_append(planner->program, BROWNIAN_SPLIT);
-    const double length = brownian_range_length(planner->tree, range);
-    const double left = length * part, right = length * (1 - part);
+    const int is_cell = brownian_is_cell(range);
+    const double left = brownian_length(tree, is_cell ? split.part - range->low
+                                                      : (double)(split.cell - range->first));
+    const double right = brownian_length(tree, is_cell ? range->high - split.part
+                                                       : (double)(range->end - split.cell));
+    operation->key =
+        is_cell && tree->exact ? brownian_cut_key(tree, range->node, split.part) : tree->key;
     operation->node = range->node;
     operation->whole = range->place;
     operation->left = parts.left;
     operation->right = parts.right;
-    operation->bridge =
-        planner->tree->components == 1 ? bridge_w(left, right) : bridge_wh(left, right);
+    operation->bridge = tree->components == 1 ? bridge_w(left, right) : bridge_wh(left, right);
 }
 
 /* The parts of a range: those that are kept, or else new ones, which are kept if there is room. */
 static brownian_parts brownian_parts_of(brownian_planner *planner, const brownian_range *range,
-                                        double part) {
+                                        brownian_point split) {
     brownian_tree *tree = planner->tree;
+    const double part = brownian_is_cell(range) ? split.part : 0;
     const brownian_entry *entry = brownian_find(tree, range->node, part);
     if (entry) return brownian_entry_parts(tree, entry);
     brownian_parts parts;
@@ -129,42 +200,60 @@ static brownian_parts brownian_parts_of(brownian_planner *planner, const brownia
         parts.left = brownian_slot(planner->program->slots++);
         parts.right = brownian_slot(planner->program->slots++);
     }
-    brownian_plan_split(planner, range, parts, part);
+    brownian_plan_split(planner, range, parts, split);
     return parts;
 }
 
-static brownian_parts brownian_halves_of(brownian_planner *planner, const brownian_range *range) {
-    return brownian_parts_of(planner, range, brownian_middle_part(range));
+/* Room for so many ranges, or NULL. */
+static brownian_range *brownian_ranges(brownian_planner *planner, ptrdiff_t count) {
+    brownian_tree *tree = planner->tree;
+    if (count > tree->later_capacity) {
+        const ptrdiff_t capacity = 2 * count + BROWNIAN_DEEPEST;
+        void *larger = realloc(tree->later, (size_t)capacity * sizeof(brownian_range));
+        if (larger == NULL) {
+            planner->program->failed = 1;
+            return NULL;
+        }
+        tree->later = larger;
+        tree->later_capacity = capacity;
+    }
+    return (brownian_range *)tree->later;
 }
 
-/* The smallest range that holds both points. */
-static brownian_range brownian_plan_common(brownian_planner *planner, uint64_t first,
-                                           uint64_t last) {
+/* The smallest range that holds both points, of which none is inside another cut of it. */
+static brownian_range brownian_plan_common(brownian_planner *planner, brownian_point from,
+                                           brownian_point to) {
     brownian_tree *tree = planner->tree;
-    brownian_range above[BROWNIAN_DEEPEST + 1];
-    brownian_range range = brownian_whole(tree);
-    int depth = 0, known;
-    while (!brownian_is_cell(&range)) {
-        const int right = first >= brownian_middle(&range);
-        if (right != (last >= brownian_middle(&range))) break;
+    brownian_range range = brownian_whole(tree), *above = NULL;
+    ptrdiff_t depth = 0, known;
+    for (;;) {
+        if (brownian_is_cell(&range) && range.cut < 0) break;
+        const brownian_point split = brownian_split_point(planner, &range, from);
+        const int right = !brownian_is_before(from, split);
+        if (!right && brownian_is_before(split, to)) break;
+        above = brownian_ranges(planner, depth + 1);
+        if (above == NULL) return range;
         above[depth++] = range;
-        range = brownian_half(&range, right, range.place);
+        range = brownian_part(planner, &range, split, right, range.place);
     }
-    /* from the closest range above whose halves are kept */
+    /* from the closest range above whose parts are kept; `side` tells which part came of it */
     for (known = depth; known > 0; known--) {
+        brownian_range *child = known < depth ? &above[known] : &range;
         const brownian_range *parent = &above[known - 1];
-        const brownian_entry *entry =
-            brownian_find(tree, parent->node, brownian_middle_part(parent));
+        const double part = brownian_is_cell(parent)
+                                ? brownian_split_point(planner, &above[known - 1], from).part
+                                : 0;
+        const brownian_entry *entry = brownian_find(tree, parent->node, part);
         if (!entry) continue;
         const brownian_parts parts = brownian_entry_parts(tree, entry);
-        brownian_range *child = known < depth ? &above[known] : &range;
-        child->place = child->node & 1 ? parts.right : parts.left;
+        child->place = child->side ? parts.right : parts.left;
         break;
     }
     for (; known < depth; known++) {
-        const brownian_parts parts = brownian_halves_of(planner, &above[known]);
+        const brownian_point split = brownian_split_point(planner, &above[known], from);
+        const brownian_parts parts = brownian_parts_of(planner, &above[known], split);
         brownian_range *child = known + 1 < depth ? &above[known + 1] : &range;
-        child->place = child->node & 1 ? parts.right : parts.left;
+        child->place = child->side ? parts.right : parts.left;
     }
     return range;
 }
@@ -173,21 +262,20 @@ static brownian_range brownian_plan_common(brownian_planner *planner, uint64_t f
 static void brownian_plan_suffix(brownian_planner *planner, brownian_range range,
                                  brownian_point from) {
     const brownian_tree *tree = planner->tree;
-    brownian_range later[BROWNIAN_DEEPEST + 1];
-    int count = 0;
-    while (from.part > 0 || from.cell > range.first) {
-        if (brownian_is_cell(&range)) break;
-        const brownian_parts parts = brownian_halves_of(planner, &range);
-        const int right = from.cell >= brownian_middle(&range);
-        if (!right) later[count++] = brownian_half(&range, 1, parts.right);
-        range = brownian_half(&range, right, right ? parts.right : parts.left);
+    brownian_range *later = NULL;
+    ptrdiff_t count = 0;
+    while (brownian_is_before(brownian_start(&range), from) && !planner->program->failed) {
+        const brownian_point split = brownian_split_point(planner, &range, from);
+        const brownian_parts parts = brownian_parts_of(planner, &range, split);
+        const int right = !brownian_is_before(from, split);
+        if (!right) {
+            later = brownian_ranges(planner, count + 1);
+            if (later == NULL) return;
+            later[count++] = brownian_part(planner, &range, split, 1, parts.right);
+        }
+        range = brownian_part(planner, &range, split, right, right ? parts.right : parts.left);
     }
-    double length = brownian_range_length(tree, &range);
-    if (from.part > 0) {
-        range.place = brownian_parts_of(planner, &range, from.part).right;
-        length *= 1 - from.part;
-    }
-    brownian_plan_add(planner, range.place, length);
+    brownian_plan_add(planner, range.place, brownian_range_length(tree, &range));
     while (count-- > 0)
         brownian_plan_add(planner, later[count].place, brownian_range_length(tree, &later[count]));
 }
@@ -196,22 +284,17 @@ static void brownian_plan_suffix(brownian_planner *planner, brownian_range range
 static void brownian_plan_prefix(brownian_planner *planner, brownian_range range,
                                  brownian_point to) {
     const brownian_tree *tree = planner->tree;
-    while (to.cell < range.end && !brownian_is_cell(&range)) {
-        const uint64_t middle = brownian_middle(&range);
-        const brownian_parts parts = brownian_halves_of(planner, &range);
-        const int right = to.cell > middle || (to.cell == middle && to.part > 0);
+    while (brownian_is_before(to, brownian_end(&range)) && !planner->program->failed) {
+        const brownian_point split = brownian_split_point(planner, &range, to);
+        const brownian_parts parts = brownian_parts_of(planner, &range, split);
+        const int right = brownian_is_before(split, to);
         if (right) {
-            const brownian_range left = brownian_half(&range, 0, parts.left);
+            const brownian_range left = brownian_part(planner, &range, split, 0, parts.left);
             brownian_plan_add(planner, left.place, brownian_range_length(tree, &left));
         }
-        range = brownian_half(&range, right, right ? parts.right : parts.left);
+        range = brownian_part(planner, &range, split, right, right ? parts.right : parts.left);
     }
-    double length = brownian_range_length(tree, &range);
-    if (to.cell < range.end && to.part > 0) {
-        range.place = brownian_parts_of(planner, &range, to.part).left;
-        length *= to.part;
-    }
-    brownian_plan_add(planner, range.place, length);
+    brownian_plan_add(planner, range.place, brownian_range_length(tree, &range));
 }
 
 /* Adds what is between two points inside one cell: what is before the second one without what is
@@ -226,6 +309,22 @@ static void brownian_plan_rest(brownian_planner *planner, brownian_place until,
     planner->empty = 0;
 }
 
+/* What is between two points inside one range. */
+static void brownian_plan_between(brownian_planner *planner, brownian_range range,
+                                  brownian_point from, brownian_point to) {
+    if (brownian_is_cell(&range) && !planner->tree->exact) {
+        const brownian_place before = brownian_parts_of(planner, &range, from).left;
+        const brownian_place until = brownian_parts_of(planner, &range, to).left;
+        brownian_plan_rest(planner, until, before, from.part, to.part);
+        return;
+    }
+    const brownian_point split = brownian_split_point(planner, &range, from);
+    const brownian_parts parts = brownian_parts_of(planner, &range, split);
+    if (brownian_is_before(from, split))
+        brownian_plan_suffix(planner, brownian_part(planner, &range, split, 0, parts.left), from);
+    brownian_plan_prefix(planner, brownian_part(planner, &range, split, 1, parts.right), to);
+}
+
 /* The interval from one point to a later one, as row 0. */
 static void brownian_plan_interval(brownian_tree *tree, brownian_program *program,
                                    brownian_point from, brownian_point to, double sign) {
@@ -233,35 +332,23 @@ static void brownian_plan_interval(brownian_tree *tree, brownian_program *progra
     program->count = program->slots = 0;
     program->failed = 0;
     tree->query++;
-    const uint64_t last = to.part > 0 ? to.cell : to.cell - 1;
-    const brownian_range range = brownian_plan_common(&planner, from.cell, last);
-    if (from.part == 0 && from.cell == range.first) {
+    const brownian_range range = brownian_plan_common(&planner, from, to);
+    if (!brownian_is_before(brownian_start(&range), from))
         brownian_plan_prefix(&planner, range, to);
-    } else if (to.part == 0 && to.cell == range.end) {
+    else if (!brownian_is_before(to, brownian_end(&range)))
         brownian_plan_suffix(&planner, range, from);
-    } else if (brownian_is_cell(&range)) {
-        const brownian_place before = brownian_parts_of(&planner, &range, from.part).left;
-        const brownian_place until = brownian_parts_of(&planner, &range, to.part).left;
-        brownian_plan_rest(&planner, until, before, from.part, to.part);
-    } else {
-        const brownian_parts parts = brownian_halves_of(&planner, &range);
-        brownian_plan_suffix(&planner, brownian_half(&range, 0, parts.left), from);
-        brownian_plan_prefix(&planner, brownian_half(&range, 1, parts.right), to);
-    }
+    else
+        brownian_plan_between(&planner, range, from, to);
     brownian_plan_row(&planner, 0, sign);
 }
 
-/* ---- all intervals of a grid, without keeping anything ---- */
+/* ---- all intervals of a grid, without keeping anything; not for exact trees ---- */
 
 typedef struct {
     brownian_planner planner;
     const brownian_point *points;
     ptrdiff_t count, next; /* the point to come */
 } brownian_grid;
-
-static int brownian_is_before(brownian_point a, brownian_point b) {
-    return a.cell < b.cell || (a.cell == b.cell && a.part < b.part);
-}
 
 /* Ends an interval where a range or a part of a cell ends at the point to come. */
 static void brownian_grid_arrive(brownian_grid *grid, brownian_point here) {
@@ -278,25 +365,26 @@ static int brownian_grid_inside(const brownian_grid *grid) {
 /* The points inside a cell.  slots: four of its own. */
 static void brownian_grid_cell(brownian_grid *grid, const brownian_range *range, ptrdiff_t slots) {
     brownian_planner *planner = &grid->planner;
-    const double length = brownian_length(planner->tree, 1);
+    const brownian_tree *tree = planner->tree;
     brownian_parts before = {{NULL, 0}, {NULL, 0}}, parts;
     double from = 0;
     while (grid->next < grid->count && grid->points[grid->next].cell == range->first) {
         const brownian_point here = grid->points[grid->next];
         parts.left = brownian_slot(slots + 2 * (grid->next & 1));
         parts.right = brownian_slot(slots + 2 * (grid->next & 1) + 1);
-        brownian_plan_split(planner, range, parts, here.part);
+        brownian_plan_split(planner, range, parts, here);
         if (brownian_grid_inside(grid)) {
             if (from > 0)
                 brownian_plan_rest(planner, parts.left, before.left, from, here.part);
             else
-                brownian_plan_add(planner, parts.left, length * here.part);
+                brownian_plan_add(planner, parts.left, brownian_length(tree, here.part));
         }
         from = here.part;
         before = parts;
         brownian_grid_arrive(grid, here);
     }
-    if (brownian_grid_inside(grid)) brownian_plan_add(planner, before.right, length * (1 - from));
+    if (brownian_grid_inside(grid))
+        brownian_plan_add(planner, before.right, brownian_length(tree, 1 - from));
 }
 
 /* The ranges in the order of time: those that the grid cuts are split. */
@@ -315,9 +403,11 @@ static void brownian_plan_grid(brownian_tree *tree, brownian_program *program,
             /* A right half keeps its slot for as long as it waits. */
             const brownian_parts halves = {brownian_slot(2 * waiting),
                                            brownian_slot(2 * waiting + 1)};
-            brownian_plan_split(&grid.planner, &range, halves, brownian_middle_part(&range));
-            later[waiting++] = brownian_half(&range, 1, halves.right);
-            range = brownian_half(&range, 0, halves.left);
+            const brownian_point middle =
+                brownian_split_point(&grid.planner, &range, points[grid.next]);
+            brownian_plan_split(&grid.planner, &range, halves, middle);
+            later[waiting++] = brownian_part(&grid.planner, &range, middle, 1, halves.right);
+            range = brownian_part(&grid.planner, &range, middle, 0, halves.left);
             continue;
         }
         if (brownian_is_before(points[grid.next], end))

@@ -102,7 +102,7 @@ static void NAME(brownian_run)(const brownian_tree *tree, const brownian_program
             const brownian_operation *operation = &program->operations[n];
             if (operation->kind <= BROWNIAN_SPLIT)
                 for (int i = 0; i < components; i++)
-                    NAME(brownian_normals)(tree->key, operation->node, (uint64_t)chunk,
+                    NAME(brownian_normals)(operation->key, operation->node, (uint64_t)chunk,
                                            (threefry_word)i, x + i * CHUNK);
             REAL *left = SLOT(&operation->left);
             switch (operation->kind) {

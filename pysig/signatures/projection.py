@@ -9,7 +9,9 @@ rough or an unimportant channel counts for more than one (`words_of_weight`); wo
 repeat the time; the words that a regression has selected.
 """
 
+import collections
 import functools
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +45,7 @@ __all__ = [
     "words_of_weight",
 ]
 
-MOST_WORDS = 2**24
+MOST_WORDS = 2**20
 
 
 class SignatureWordsResiduals(NamedTuple):
@@ -97,7 +99,7 @@ def words_of_weight(weights, largest):
     Raises
     ------
     ValueError
-        If a weight is not positive and finite; if there would be more than 2²⁴ words, or
+        If a weight is not positive and finite; if there would be more than 2²⁰ words, or
         some of more than 64 letters.
 
     Examples
@@ -116,6 +118,11 @@ def words_of_weight(weights, largest):
         raise ValueError(f"largest must be finite, not {largest}")
     # A sum of weights such as 0.1 must not be above its own multiple by a rounding.
     bound = largest * (1 + 1e-12)
+    if not few_words(weights, bound):
+        raise ValueError(
+            f"largest = {largest} is too large for the weights {weights}: there are more than "
+            f"{MOST_WORDS} words, or some have more than {LARGEST_DEPTH} letters"
+        )
     result, level = [], [((), 0.0)]
     while level:
         level = [
@@ -125,12 +132,21 @@ def words_of_weight(weights, largest):
             if total + weight <= bound
         ]
         result += [word for word, _ in level]
-        if len(result) > MOST_WORDS or (level and len(level[0][0]) > LARGEST_DEPTH):
-            raise ValueError(
-                f"largest = {largest} is too large for the weights {weights}: there are more than "
-                f"{MOST_WORDS} words, or some have more than {LARGEST_DEPTH} letters"
-            )
     return result
+
+
+def few_words(weights, bound):
+    """Whether there are at most so many words, and none too long, that can be listed."""
+    words, level = 0, {0.0: 1}  # the words of one length, counted by weight
+    for _ in range(LARGEST_DEPTH + 1):
+        longer = collections.Counter()
+        for (total, count), weight in itertools.product(level.items(), weights):
+            if total + weight <= bound:
+                longer[total + weight] += count
+        level, words = longer, words + longer.total()
+        if not level or words > MOST_WORDS:
+            break
+    return not level and words <= MOST_WORDS
 
 
 def signature_words(path, words, *, stream=False, basepoint=None, inverse=False, lengths=None):
@@ -446,7 +462,7 @@ def increments_gradient(residuals, grad):
         for chosen in rounds(tree.repeated):
             distinct[..., [tree.repeated[i] for i in chosen]] += grad[..., chosen]
         grad = distinct
-    if not grad.size:
+    if not grad.size or not increments.size:
         return xp.zeros(residuals.increments.shape, grad.dtype)
     gradient = empty(xp, increments.shape, grad.dtype, "the gradient")
     flat = broadcast(grad, grad.shape).reshape(

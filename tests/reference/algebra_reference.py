@@ -116,4 +116,6 @@ def assert_adjoint(
         assert gradient.dtype == grad.dtype
         actual += (np.asarray(gradient, np.longdouble) * direction).sum()
     size = jvp(bound, [abs(array) for array in wide], [abs(direction) for direction in directions])
-    assert abs(actual - expected) <= factor * eps * (abs(np.asarray(grad, np.longdouble)) * size).sum()
+    assert (
+        abs(actual - expected) <= factor * eps * (abs(np.asarray(grad, np.longdouble)) * size).sum()
+    )

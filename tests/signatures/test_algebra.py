@@ -129,7 +129,9 @@ def test_scalar_terms_of_inverses(rng):
         without = function(tensor[:, 1:], 3, 2)
         with_term = function(tensor, 3, 2, scalar_term=True)
         assert np.array_equal(with_term[:, 1:], without)
-    assert np.array_equal(pysig.signature_inverse(tensor, 3, 2, scalar_term=True)[:, 0], tensor[:, 0])
+    assert np.array_equal(
+        pysig.signature_inverse(tensor, 3, 2, scalar_term=True)[:, 0], tensor[:, 0]
+    )
     assert np.array_equal(with_term[:, 0], [1, 1])
     _, residuals = pysig.tensor_inverse_forward(tensor, 3, 2, scalar_term=True)
     assert np.array_equal(pysig.tensor_inverse_backward(residuals, tensor)[:, 0], [0, 0])

@@ -38,7 +38,9 @@ def with_scalars(function, channels, depth):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("channels", "depth"), SIZES)
-@pytest.mark.parametrize("batches", [((), ()), ((3,), (3,)), ((), (3,)), ((3, 1), (2,)), ((0,), ())])
+@pytest.mark.parametrize(
+    "batches", [((), ()), ((3,), (3,)), ((), (3,)), ((3, 1), (2,)), ((0,), ())]
+)
 def test_every_pair_of_words(rng, channels, depth, dtype, batches):
     words = pysig.signature_channels(channels, depth)
     first, second = (random_tensor(rng, *batch, words, dtype=dtype) for batch in batches)

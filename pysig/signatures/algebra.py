@@ -182,10 +182,11 @@ def signature_inverse_forward(signature, channels, depth, *, scalar_term=False):
     >>> pysig.signature_inverse_backward(residuals, [-1.0, -2, 0, 1, 2, 0])
     array([1., 2., 0., 2., 1., 0.])
     """
-    tensor, *options = check_tensor(signature, channels, depth, scalar_term)
-    residuals = SignatureInverseResiduals(tensor.shape, tensor.dtype, *options)
+    checked = check_tensor(signature, channels, depth, scalar_term)
+    tensor = checked[0]
+    residuals = SignatureInverseResiduals(tensor.shape, tensor.dtype, *checked[1:])
     with device_of(tensor):
-        return antipode(tensor, *options), residuals
+        return antipode(*checked), residuals
 
 
 def signature_inverse_backward(residuals, grad):

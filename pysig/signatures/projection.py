@@ -11,7 +11,6 @@ repeat the time; the words that a regression has selected.
 
 import collections
 import functools
-import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -140,9 +139,10 @@ def few_words(weights, bound):
     words, level = 0, {0.0: 1}  # the words of one length, counted by weight
     for _ in range(LARGEST_DEPTH + 1):
         longer = collections.Counter()
-        for (total, count), weight in itertools.product(level.items(), weights):
-            if total + weight <= bound:
-                longer[total + weight] += count
+        for weight in weights:
+            for total, count in level.items():
+                if total + weight <= bound:
+                    longer[total + weight] += count
         level, words = longer, words + longer.total()
         if not level or words > MOST_WORDS:
             break

@@ -171,7 +171,7 @@ def rotation_invariants_2d_backward(residuals, grad):
             for part, places in zip(parts, (real, imaginary), strict=True):
                 part[..., places] = grad[..., start : start + len(places)]
                 start += len(places)
-            targets[k - 1][...] = complex_coordinates_adjoint(*parts, k)
+            targets[k - 1][...] = complex_coordinates_adjoint(parts[0], parts[1], k)
         return result
 
 

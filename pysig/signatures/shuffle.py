@@ -200,11 +200,11 @@ def pull_back(residuals, grad):
 def check(first, second, channels, depth, scalar_term):
     """Check all arguments, and return them with arrays converted."""
     namespace(first=first, second=second)
-    first, *options = check_tensor(first, channels, depth, scalar_term, "first")
-    second = real_array(second, "second", first.dtype)
-    second, *_ = check_tensor(second, channels, depth, scalar_term, "second")
-    broadcast_batches(first, second, "first", "second")
-    return ShuffleProductResiduals(first, second, *options)
+    checked = check_tensor(first, channels, depth, scalar_term, "first")
+    second = real_array(second, "second", checked[0].dtype)
+    check_tensor(second, channels, depth, scalar_term, "second")
+    broadcast_batches(checked[0], second, "first", "second")
+    return ShuffleProductResiduals(checked[0], second, *checked[1:])
 
 
 def evaluate(residuals):

@@ -80,6 +80,8 @@ def check(case: Case, words: Any, places: Any, grad: Any, dtypes: Any = DTYPES) 
         factor += math.sqrt(math.prod(path.shape[:-2]))
         assert_accurate(gradients.path, expected_gradients.path, bounds.path, factor)
         if isinstance(options["basepoint"], np.ndarray):
+            assert expected_gradients.basepoint is not None
+            assert bounds.basepoint is not None
             pair = expected_gradients.basepoint, bounds.basepoint
             assert_accurate(gradients.basepoint, *pair, factor)
         else:
@@ -88,8 +90,9 @@ def check(case: Case, words: Any, places: Any, grad: Any, dtypes: Any = DTYPES) 
 
 def make(rng: np.random.Generator, size: Any, choice: Combination) -> tuple[Case, Any, Any, Any]:
     """Return a case, words, their places, and weights for the coefficients."""
-    case = cases.make_case(rng, *size, choice)
-    words, places = choose_words(rng, *size[2:])
+    batch, length, channels, depth = size
+    case = cases.make_case(rng, batch, length, channels, depth, choice)
+    words, places = choose_words(rng, channels, depth)
     shape = (*cases.output_shape(case)[:-1], len(words))
     return case, words, places, cases.short(rng.standard_normal(shape))
 
@@ -124,10 +127,9 @@ def calls(draw):
 
 @given(calls())
 def test_any_words(arguments):
-    *size, words, choice, seed = arguments
+    batch, length, channels, depth, words, choice, seed = arguments
     rng = np.random.default_rng(seed)
-    case = cases.make_case(rng, *size, choice)
-    channels, depth = size[2:]
+    case = cases.make_case(rng, batch, length, channels, depth, choice)
     path, _, options = case.cast(np.float64)
     options = options_of(case)
     value, residuals = pysig.signature_words_forward(path, tuple(words), **options)

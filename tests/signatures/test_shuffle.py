@@ -107,8 +107,7 @@ def test_products_of_functionals_of_signatures(arguments):
     """<S, u> <S, v> = <S, u ⧢ v>."""
     path, depth, (first, second) = arguments
     product = pysig.shuffle_product(first, second, path.shape[-1], depth)
-    sizes = (abs(wide(x)) for x in (first, second))
-    size = algebra.shuffle_product(*sizes, path.shape[-1], depth)
+    size = algebra.shuffle_product(abs(wide(first)), abs(wide(second)), path.shape[-1], depth)
     value = wide(pysig.signature(path, depth))
     bound = reference.signature_bound(path.astype(np.float64), depth)
     difference = (value @ wide(first)) * (value @ wide(second)) - value @ wide(product)

@@ -54,9 +54,9 @@ static void projection_make_plan(const projection_problem *problem, projection_p
     const ptrdiff_t pieces = projection_ceil_divide(problem->steps, lanes);
     plan->level = level;
     /* Pieces cost a third more, but few paths would leave lanes, or threads, without work. */
-    plan->by_time = (double)problem->batch * (double)pieces * 1.3 <
-                        (double)groups * (double)problem->steps ||
-                    (groups <= 4 && pieces >= 8);
+    plan->by_time =
+        (double)problem->batch * (double)pieces * 1.3 < (double)groups * (double)problem->steps ||
+        (groups <= 4 && pieces >= 8);
     plan->tasks = plan->by_time ? problem->batch : groups;
     /* A block's letters take a part of the first-level cache. */
     const ptrdiff_t length = plan->by_time ? pieces : problem->steps;

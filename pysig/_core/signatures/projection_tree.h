@@ -111,8 +111,7 @@ static void NAME(descend_word)(const NAME(walk) *walk, ptrdiff_t node, const VEC
         case 1: NAME(descend_chain)(walk, node, parent, own, 1, 0); break;
         case 2: NAME(descend_chain)(walk, node, parent, own, 2, 0); break;
         case 3: NAME(descend_chain)(walk, node, parent, own, 3, 0); break;
-        default:
-            NAME(descend_chain)(walk, node, parent, own, walk->problem->height[node], 0);
+        default: NAME(descend_chain)(walk, node, parent, own, walk->problem->height[node], 0);
     }
 }
 
@@ -166,8 +165,8 @@ static void NAME(descend_below)(const NAME(walk) *walk, ptrdiff_t node, const VE
         } else {
             NAME(descend_word)(walk, child, parent, scratch);
         }
-        NAME(descend_below)(walk, child, scratch,
-                            scratch + problem->height[child] * walk->capacity, leaves);
+        NAME(descend_below)(walk, child, scratch, scratch + problem->height[child] * walk->capacity,
+                            leaves);
         child = problem->end[child];
     }
 }

@@ -1,4 +1,4 @@
-"""Functions that are made of array functions, for arrays on a device that is not the current one."""
+"""Functions made of array functions, for arrays on a device that is not the current one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 /* Everything of signature.h that is compiled for each type and instruction set, from the inside out. */
 #define VEC NAME(vector)
+#include "signatures/row_lanes.h"
 #include "signatures/signature_tree.h"
 #include "signatures/signature_tree_backward.h"
 #include "signatures/signature_lanes.h"

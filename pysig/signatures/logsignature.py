@@ -34,7 +34,7 @@ from pysig._core.array import (
     sum_to_shape,
 )
 from pysig._core.signatures import exponential as cpu_exponential
-from pysig._core.signatures import signature as cpu_signature
+from pysig._core.signatures import logsignature as cpu_logsignature
 from pysig._core.signatures.lyndon import kernel_basis, lyndon_count
 from pysig.signatures import exponential, signature
 from pysig.signatures.exponential import as_rows, check_last_axis, check_residuals
@@ -67,7 +67,7 @@ class Kernels(NamedTuple):
     exponential: Any
 
 
-KERNELS = Kernels(cpu_signature, cpu_exponential)
+KERNELS = Kernels(cpu_logsignature, cpu_exponential)
 
 
 class LogsignatureResiduals(NamedTuple):
@@ -633,14 +633,31 @@ def evaluate_logsignature(xp, kernels, paths, mode, shape):
         return result
     *_, length, channels = paths.path.shape
     basis = kernel_basis(mode, channels, paths.depth, True)
+    arguments = signature.kernel_arguments(xp, paths)
+    if xp is np and is_fused(paths, arguments):
+        kernels.signature.forward(result, *arguments, basis, True)
+        return result
+    few_words = longest_words(xp, paths, basis)
     by_path = result.reshape(paths.path.size // (length * channels), -1, shape[-1])
     for part, few in parts(paths, shape):
-        logarithms, signatures = as_rows(
-            by_path[part], signature.evaluate_signature(xp, kernels.signature, few)
-        )
+        value = signature.evaluate_signature(xp, kernels.signature, few, *few_words)
+        logarithms, signatures = as_rows(by_path[part], value)
         sizes = (len(signatures), channels, paths.depth)
         kernels.exponential.forward(logarithms, signatures, sizes, True, basis)
     return result
+
+
+def is_fused(paths, arguments):
+    """Whether the kernel takes the logarithms of the signatures, too, before it writes a result."""
+    sizes, item = arguments[5], paths.path.dtype.itemsize
+    return not paths.inverse and cpu_logsignature.takes_paths_whole(sizes, paths.stream, item)
+
+
+def longest_words(xp, paths, basis):
+    """Return what makes the signatures' longest words be Lyndon words only, where that is known."""
+    if xp is not np:
+        return ()
+    return (None if paths.inverse else basis), False
 
 
 def evaluate_gradients(xp, kernels, paths, mode, grad):
@@ -650,15 +667,21 @@ def evaluate_gradients(xp, kernels, paths, mode, grad):
     if grad.size == 0:
         return signature.evaluate_gradients(xp, kernels.signature, paths, grad)
     basis = kernel_basis(mode, channels, paths.depth, True)
+    arguments = signature.kernel_arguments(xp, paths)
+    if xp is np and not paths.stream and is_fused(paths, arguments):
+        return signature.evaluate_gradients(xp, kernels.signature, paths, grad, basis, True)
     by_path = grad.reshape(path.size // (length * channels), -1, grad.shape[-1])
+    few_words = longest_words(xp, paths, basis)
     gradients = []
     for part, few in parts(paths, grad.shape):
-        value = signature.evaluate_signature(xp, kernels.signature, few)
+        value = signature.evaluate_signature(xp, kernels.signature, few, *few_words)
         gradient = xp.empty_like(value)
         arrays = as_rows(gradient, by_path[part], value)
         sizes = (len(arrays[0]), channels, paths.depth)
         kernels.exponential.backward(*arrays, sizes, True, basis)
-        gradients.append(signature.evaluate_gradients(xp, kernels.signature, few, gradient))
+        gradients.append(
+            signature.evaluate_gradients(xp, kernels.signature, few, gradient, *few_words)
+        )
     path_gradients, *others = zip(*gradients, strict=True)
     return SignatureGradients(
         xp.concatenate(path_gradients).reshape(path.shape),

@@ -11,23 +11,6 @@
  * of these, the longest level takes about depth times less.
  */
 
-/* y = the entries of the matrix's rows, times x. */
-static void TENSOR(multiply_sparse)(const sparse_rows *matrix, const ELEM *x, ELEM *y) {
-    for (ptrdiff_t i = 0; i < matrix->rows; i++) {
-        ELEM sum = {0};
-        for (ptrdiff_t e = matrix->starts[i]; e < matrix->starts[i + 1]; e++)
-            sum += x[matrix->columns[e]] * (REAL)matrix->values[e];
-        y[i] = sum;
-    }
-}
-
-/* x += the transposed matrix times y. */
-static void TENSOR(add_transposed)(const sparse_rows *matrix, const ELEM *y, ELEM *x) {
-    for (ptrdiff_t i = 0; i < matrix->rows; i++)
-        for (ptrdiff_t e = matrix->starts[i]; e < matrix->starts[i + 1]; e++)
-            x[matrix->columns[e]] += y[i] * (REAL)matrix->values[e];
-}
-
 /* In place: from coefficients of Lyndon words to those of their brackets. */
 static void TENSOR(solve_brackets)(const sparse_rows *matrix, ELEM *x) {
     for (ptrdiff_t i = 0; i < matrix->rows; i++)

@@ -1,6 +1,9 @@
 """Path signatures, soft sorting and neural SDE numerics for NumPy, with exact gradients."""
 
-from pysig._core.threads import get_num_threads, set_num_threads
+from pysig._core.threads import (
+    get_num_threads,
+    set_num_threads,
+)
 from pysig.signatures.algebra import (
     SignatureInverseResiduals,
     SignatureJoinGradients,
@@ -45,6 +48,16 @@ from pysig.signatures.augment import (
     time_augment_backward,
     time_augment_forward,
 )
+from pysig.signatures.exponential import (
+    TensorExpResiduals,
+    TensorLogResiduals,
+    tensor_exp,
+    tensor_exp_backward,
+    tensor_exp_forward,
+    tensor_log,
+    tensor_log_backward,
+    tensor_log_forward,
+)
 from pysig.signatures.extraction import (
     ExtractSignatureTermResiduals,
     extract_signature_term,
@@ -57,6 +70,21 @@ from pysig.signatures.inversion import (
     invert_signature,
     invert_signature_backward,
     invert_signature_forward,
+)
+from pysig.signatures.logsignature import (
+    LogsignatureResiduals,
+    LogsignatureToSignatureResiduals,
+    SignatureToLogsignatureResiduals,
+    logsignature,
+    logsignature_backward,
+    logsignature_channels,
+    logsignature_forward,
+    logsignature_to_signature,
+    logsignature_to_signature_backward,
+    logsignature_to_signature_forward,
+    signature_to_logsignature,
+    signature_to_logsignature_backward,
+    signature_to_logsignature_forward,
 )
 from pysig.signatures.projection import (
     SignatureWordsGradients,
@@ -87,6 +115,13 @@ from pysig.signatures.signature import (
     signature_backward,
     signature_channels,
     signature_forward,
+)
+from pysig.signatures.words import (
+    all_words,
+    index_to_word,
+    lyndon_brackets,
+    lyndon_words,
+    word_to_index,
 )
 from pysig.sorting.isotonic import (
     IsotonicGradients,
@@ -153,6 +188,8 @@ __all__ = [
     "IsotonicGradients",
     "IsotonicResiduals",
     "LeadLagResiduals",
+    "LogsignatureResiduals",
+    "LogsignatureToSignatureResiduals",
     "PermutahedronGradients",
     "PermutahedronResiduals",
     "RotationInvariants2dResiduals",
@@ -165,6 +202,7 @@ __all__ = [
     "SignatureResiduals",
     "SignatureScaleGradients",
     "SignatureScaleResiduals",
+    "SignatureToLogsignatureResiduals",
     "SignatureWordsGradients",
     "SignatureWordsResiduals",
     "SoftNdcgResiduals",
@@ -175,11 +213,14 @@ __all__ = [
     "SoftSortResiduals",
     "SoftTopkMaskResiduals",
     "SpearmanResiduals",
+    "TensorExpResiduals",
     "TensorInverseResiduals",
+    "TensorLogResiduals",
     "TimeAugmentGradients",
     "TimeAugmentResiduals",
     "TrimmedSquaresResiduals",
     "__version__",
+    "all_words",
     "basepoint_augment",
     "basepoint_augment_backward",
     "basepoint_augment_forward",
@@ -190,6 +231,7 @@ __all__ = [
     "extract_signature_term_backward",
     "extract_signature_term_forward",
     "get_num_threads",
+    "index_to_word",
     "invert_signature",
     "invert_signature_backward",
     "invert_signature_forward",
@@ -202,6 +244,15 @@ __all__ = [
     "lead_lag",
     "lead_lag_backward",
     "lead_lag_forward",
+    "logsignature",
+    "logsignature_backward",
+    "logsignature_channels",
+    "logsignature_forward",
+    "logsignature_to_signature",
+    "logsignature_to_signature_backward",
+    "logsignature_to_signature_forward",
+    "lyndon_brackets",
+    "lyndon_words",
     "project_permutahedron",
     "project_permutahedron_backward",
     "project_permutahedron_forward",
@@ -226,6 +277,9 @@ __all__ = [
     "signature_scale",
     "signature_scale_backward",
     "signature_scale_forward",
+    "signature_to_logsignature",
+    "signature_to_logsignature_backward",
+    "signature_to_logsignature_forward",
     "signature_words",
     "signature_words_backward",
     "signature_words_forward",
@@ -250,14 +304,21 @@ __all__ = [
     "spearman_loss",
     "spearman_loss_backward",
     "spearman_loss_forward",
+    "tensor_exp",
+    "tensor_exp_backward",
+    "tensor_exp_forward",
     "tensor_inverse",
     "tensor_inverse_backward",
     "tensor_inverse_forward",
+    "tensor_log",
+    "tensor_log_backward",
+    "tensor_log_forward",
     "time_augment",
     "time_augment_backward",
     "time_augment_forward",
     "trimmed_squares_loss",
     "trimmed_squares_loss_backward",
     "trimmed_squares_loss_forward",
+    "word_to_index",
     "words_of_weight",
 ]

@@ -1,6 +1,17 @@
 """Path signatures, soft sorting and neural SDE numerics for NumPy, with exact gradients."""
 
 from pysig._core.threads import get_num_threads, set_num_threads
+from pysig.signatures.product import (
+    MultiSignatureCombineResiduals,
+    SignatureCombineGradients,
+    SignatureCombineResiduals,
+    multi_signature_combine,
+    multi_signature_combine_backward,
+    multi_signature_combine_forward,
+    signature_combine,
+    signature_combine_backward,
+    signature_combine_forward,
+)
 from pysig.signatures.signature import (
     SignatureGradients,
     SignatureResiduals,
@@ -66,8 +77,11 @@ __version__ = "0.1.0"
 __all__ = [
     "IsotonicGradients",
     "IsotonicResiduals",
+    "MultiSignatureCombineResiduals",
     "PermutahedronGradients",
     "PermutahedronResiduals",
+    "SignatureCombineGradients",
+    "SignatureCombineResiduals",
     "SignatureGradients",
     "SignatureResiduals",
     "SoftNdcgResiduals",
@@ -84,6 +98,9 @@ __all__ = [
     "isotonic_regression",
     "isotonic_regression_backward",
     "isotonic_regression_forward",
+    "multi_signature_combine",
+    "multi_signature_combine_backward",
+    "multi_signature_combine_forward",
     "project_permutahedron",
     "project_permutahedron_backward",
     "project_permutahedron_forward",
@@ -91,6 +108,9 @@ __all__ = [
     "signature",
     "signature_backward",
     "signature_channels",
+    "signature_combine",
+    "signature_combine_backward",
+    "signature_combine_forward",
     "signature_forward",
     "soft_median",
     "soft_median_backward",

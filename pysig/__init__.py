@@ -20,6 +20,12 @@ from pysig.signatures.signature import (
     signature_channels,
     signature_forward,
 )
+from pysig.signatures.window import (
+    SignatureWindowsResiduals,
+    signature_windows,
+    signature_windows_backward,
+    signature_windows_forward,
+)
 from pysig.sorting.isotonic import (
     IsotonicGradients,
     IsotonicResiduals,
@@ -84,6 +90,7 @@ __all__ = [
     "SignatureCombineResiduals",
     "SignatureGradients",
     "SignatureResiduals",
+    "SignatureWindowsResiduals",
     "SoftNdcgResiduals",
     "SoftQuantileResiduals",
     "SoftRankGradients",
@@ -112,6 +119,9 @@ __all__ = [
     "signature_combine_backward",
     "signature_combine_forward",
     "signature_forward",
+    "signature_windows",
+    "signature_windows_backward",
+    "signature_windows_forward",
     "soft_median",
     "soft_median_backward",
     "soft_median_forward",

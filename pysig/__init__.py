@@ -1,6 +1,7 @@
 """Path signatures, soft sorting and neural SDE numerics for NumPy, with exact gradients."""
 
 from pysig._core.threads import get_num_threads, set_num_threads
+from pysig.signatures.path import Path, PathGradients, PathResiduals
 from pysig.signatures.product import (
     MultiSignatureCombineResiduals,
     SignatureCombineGradients,
@@ -84,6 +85,9 @@ __all__ = [
     "IsotonicGradients",
     "IsotonicResiduals",
     "MultiSignatureCombineResiduals",
+    "Path",
+    "PathGradients",
+    "PathResiduals",
     "PermutahedronGradients",
     "PermutahedronResiduals",
     "SignatureCombineGradients",

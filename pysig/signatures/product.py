@@ -244,7 +244,7 @@ def check_words(array, name, words):
 
 
 def check_grad(grad, shape, like, name):
-    """Return `grad` as an array; raise an error unless it has this shape, and the type of `like`."""
+    """Return `grad` as an array of this shape, and of the type of `like`, or raise an error."""
     namespace(signatures=like, grad=grad)
     grad = real_array(grad, "grad", like.dtype)
     if grad.shape != shape:

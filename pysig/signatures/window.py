@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pysig._core.array import Array, boolean, empty, integer, namespace_of, real_array
+from pysig._core.array import Array, boolean, empty, integer, namespace_of
 from pysig.signatures import pieces
 from pysig.signatures import signature as whole
 from pysig.signatures.product import (
@@ -86,9 +86,9 @@ def signature_windows(path, depth, *, length, stride=1, scalar_term=False):
     Notes
     -----
     Sliding windows take, for each increment of the path, two steps of a signature, and one product
-    for each window. Those that overlap less than eight times are computed one by one. Memory: beside
-    the result, some MiB, or room for 32 times the signatures of one window's prefixes, if that is
-    more; with expanding windows, for the signatures of all prefixes of the path.
+    for each window. Those that overlap less than eight times are computed one by one. Memory:
+    beside the result, some MiB, or room for 32 times the signatures of one window's prefixes, if
+    that is more; with expanding windows, for the signatures of all prefixes of the path.
 
     Examples
     --------

@@ -1,6 +1,17 @@
 """Path signatures, soft sorting and neural SDE numerics for NumPy, with exact gradients."""
 
 from pysig._core.threads import get_num_threads, set_num_threads
+from pysig.signatures.kernel import (
+    SignatureGramResiduals,
+    SignatureKernelGradients,
+    SignatureKernelResiduals,
+    signature_gram,
+    signature_gram_backward,
+    signature_gram_forward,
+    signature_kernel,
+    signature_kernel_backward,
+    signature_kernel_forward,
+)
 from pysig.signatures.signature import (
     SignatureGradients,
     SignatureResiduals,
@@ -69,6 +80,9 @@ __all__ = [
     "PermutahedronGradients",
     "PermutahedronResiduals",
     "SignatureGradients",
+    "SignatureGramResiduals",
+    "SignatureKernelGradients",
+    "SignatureKernelResiduals",
     "SignatureResiduals",
     "SoftNdcgResiduals",
     "SoftQuantileResiduals",
@@ -92,6 +106,12 @@ __all__ = [
     "signature_backward",
     "signature_channels",
     "signature_forward",
+    "signature_gram",
+    "signature_gram_backward",
+    "signature_gram_forward",
+    "signature_kernel",
+    "signature_kernel_backward",
+    "signature_kernel_forward",
     "soft_median",
     "soft_median_backward",
     "soft_median_forward",

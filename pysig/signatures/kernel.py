@@ -515,9 +515,7 @@ def evaluate_kernel(residuals):
         value = empty(xp, batch, x.dtype, "the kernels")
         if value.size:
             pairs = pair_indices(xp, x, y, batch)
-            kernel.forward(
-                value, as_batch(x), as_batch(y), pairs, False, *kernel_options(*options)
-            )
+            kernel.forward(value, as_batch(x), as_batch(y), pairs, False, *kernel_options(*options))
     return value[()]
 
 

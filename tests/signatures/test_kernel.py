@@ -136,7 +136,9 @@ def test_any_number_of_channels(rng, channels):
 def test_property_any_shape(lengths, counts, channels, orders, static, dtype, seed):
     rng = np.random.default_rng(seed)
     pairs = counts[0] * counts[1] << sum(orders)
-    shapes = [(n, max(1, min(m, 60 // pairs)), channels) for n, m in zip(counts, lengths, strict=True)]
+    shapes = [
+        (n, max(1, min(m, 60 // pairs)), channels) for n, m in zip(counts, lengths, strict=True)
+    ]
     x, y = (brownian(rng, *shape) for shape in shapes)
     check_all(x, y, orders, static, (dtype,))
 

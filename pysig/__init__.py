@@ -1,6 +1,12 @@
 """Path signatures, soft sorting and neural SDE numerics for NumPy, with exact gradients."""
 
 from pysig._core.threads import get_num_threads, set_num_threads
+from pysig.signatures.expected import (
+    ExpectedSignatureResiduals,
+    expected_signature,
+    expected_signature_backward,
+    expected_signature_forward,
+)
 from pysig.signatures.kernel import (
     SignatureGramResiduals,
     SignatureKernelGradients,
@@ -11,6 +17,13 @@ from pysig.signatures.kernel import (
     signature_kernel,
     signature_kernel_backward,
     signature_kernel_forward,
+)
+from pysig.signatures.mmd import (
+    SignatureMmdGradients,
+    SignatureMmdResiduals,
+    signature_mmd,
+    signature_mmd_backward,
+    signature_mmd_forward,
 )
 from pysig.signatures.signature import (
     SignatureGradients,
@@ -75,6 +88,7 @@ from pysig.sorting.soft import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "ExpectedSignatureResiduals",
     "IsotonicGradients",
     "IsotonicResiduals",
     "PermutahedronGradients",
@@ -83,6 +97,8 @@ __all__ = [
     "SignatureGramResiduals",
     "SignatureKernelGradients",
     "SignatureKernelResiduals",
+    "SignatureMmdGradients",
+    "SignatureMmdResiduals",
     "SignatureResiduals",
     "SoftNdcgResiduals",
     "SoftQuantileResiduals",
@@ -94,6 +110,9 @@ __all__ = [
     "SpearmanResiduals",
     "TrimmedSquaresResiduals",
     "__version__",
+    "expected_signature",
+    "expected_signature_backward",
+    "expected_signature_forward",
     "get_num_threads",
     "isotonic_regression",
     "isotonic_regression_backward",
@@ -112,6 +131,9 @@ __all__ = [
     "signature_kernel",
     "signature_kernel_backward",
     "signature_kernel_forward",
+    "signature_mmd",
+    "signature_mmd_backward",
+    "signature_mmd_forward",
     "soft_median",
     "soft_median_backward",
     "soft_median_forward",

@@ -1,7 +1,7 @@
 r"""The signature kernel: inner products of signatures of all depths, and their gradients.
 
-The kernel of two paths is :math:`k(x, y) = \langle S(x), S(y) \rangle`, the sum over all words of the
-products of their signatures' coefficients. As a function of the ends of both paths it solves a
+The kernel of two paths is :math:`k(x, y) = \langle S(x), S(y) \rangle`, the sum over all words of
+the products of their signatures' coefficients. As a function of the ends of both paths it solves a
 Goursat problem (Salvi, Cass, Foster, Lyons and Yang, "The Signature Kernel is the solution of a
 Goursat PDE", SIAM Journal on Mathematics of Data Science 3(3), 2021, arXiv:2006.14794),
 
@@ -97,8 +97,8 @@ def signature_kernel(x, y, *, dyadic_order=0, static_kernel="linear", sigma=None
     y : array_like, shape (..., y_length, channels)
         The other paths, of the same type; the leading axes are broadcast against those of `x`.
     dyadic_order : int or pair of int
-        Cut each increment into 2\ :sup:`order` equal ones, from 0 to 16. A pair gives the orders for
-        `x` and for `y`.
+        Cut each increment into 2\ :sup:`order` equal ones, from 0 to 16. A pair gives the orders
+        for `x` and for `y`.
     static_kernel : {"linear", "rbf"}
         The kernel of two points: ⟨x, y⟩, or exp(-\|x - y\|²/σ).
     sigma : float, optional
@@ -124,16 +124,17 @@ def signature_kernel(x, y, *, dyadic_order=0, static_kernel="linear", sigma=None
 
     Notes
     -----
-    Memory: beside the result, each thread keeps as many pairs of paths as fit a vector register, and
-    a row of the refined grid for each. NaN and infinity spread within their own pairs.
+    Memory: beside the result, each thread keeps as many pairs of paths as fit a vector register,
+    and a row of the refined grid for each. NaN and infinity spread within their own pairs.
 
     Examples
     --------
     Two steps of length 1 in the same direction: the modified Bessel function I₀(2) = Σ 1/k!².
 
     >>> import pysig
+    >>> step = [[0.0], [1.0]]
     >>> for order in (0, 3, 6):
-    ...     print(f"{pysig.signature_kernel([[0.0], [1.0]], [[0.0], [1.0]], dyadic_order=order):.6f}")
+    ...     print(f"{pysig.signature_kernel(step, step, dyadic_order=order):.6f}")
     2.250000
     2.280023
     2.279594
@@ -235,8 +236,8 @@ def signature_gram(x, y=None, *, dyadic_order=0, static_kernel="linear", sigma=N
         The other paths, of the same type, along leading axes of their own; by default those of `x`.
         Then each pair is computed once, unless the dyadic orders differ.
     dyadic_order : int or pair of int
-        Cut each increment into 2\ :sup:`order` equal ones, from 0 to 16. A pair gives the orders for
-        `x` and for `y`.
+        Cut each increment into 2\ :sup:`order` equal ones, from 0 to 16. A pair gives the orders
+        for `x` and for `y`.
     static_kernel : {"linear", "rbf"}
         The kernel of two points: ⟨x, y⟩, or exp(-\|x - y\|²/σ).
     sigma : float, optional

@@ -97,11 +97,32 @@ def kernel_vjp(
     return static.vjp(x, y, grad)
 
 
+def sizes(x: Array, y: Array, orders: tuple[int, int], static: StaticKernel) -> Array:
+    """Return the sizes of the terms of what drives the equation."""
+    if static.sigma is not None:
+        return abs(products(x, y, orders, static))
+    steps = abs(np.diff(x, axis=0)) @ abs(np.diff(y, axis=0)).T
+    repeated = np.repeat(np.repeat(steps, 2 ** orders[0], axis=0), 2 ** orders[1], axis=1)
+    return repeated / 2 ** sum(orders)
+
+
 def kernel_bound(x: Array, y: Array, orders: tuple[int, int], static: StaticKernel = LINEAR) -> Any:
     """Return the kernel with everything that drives it positive: the size of all terms."""
-    p = products(x, y, orders, static)
+    return solve(sizes(x, y, orders, static))[-1, -1]
+
+
+def kernel_vjp_bound(
+    x: Array, y: Array, orders: tuple[int, int], static: StaticKernel = LINEAR
+) -> tuple[Any, Any]:
+    """Return the sizes of the largest terms of the gradients."""
+    fine = solve_vjp(sizes(x, y, orders, static)) / 2 ** sum(orders)
+    rows, columns = len(x) - 1, len(y) - 1
+    steps = fine.reshape(rows, 2 ** orders[0], columns, 2 ** orders[1]).sum(axis=(1, 3))
     if static.sigma is None:
-        p = abs(np.diff(x, axis=0)) @ abs(np.diff(y, axis=0)).T
-        p = np.repeat(np.repeat(p, 2 ** orders[0], axis=0), 2 ** orders[1], axis=1)
-        p = p / 2 ** sum(orders)
-    return solve(abs(p))[-1, -1]
+        terms = steps @ abs(np.diff(y, axis=0)), steps.T @ abs(np.diff(x, axis=0))
+    else:
+        distances = np.sqrt(((x[:-1, None] - y[None, :-1]) ** 2).sum(axis=-1))
+        weights = 8 / static.sigma * steps * (distances + 1)
+        terms = weights.sum(axis=1), weights.sum(axis=0)
+    first, second = (2 * np.max(term, initial=0) for term in terms)
+    return first, second

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import arrays as pysig
 import numpy as np
@@ -32,24 +32,35 @@ def tolerance(x: np.ndarray, y: np.ndarray, orders: tuple[int, int]) -> float:
     return 8 + x.shape[-1] + 2 * math.sqrt(cells)
 
 
+class Expected(NamedTuple):
+    """The kernels of all pairs of paths, and their gradients; for each, the size of its terms."""
+
+    value: np.ndarray
+    gradients: tuple[np.ndarray, np.ndarray]
+    bound: np.ndarray
+    gradient_bounds: np.ndarray
+
+
 def expected_gram(
     x: np.ndarray, y: np.ndarray, orders: tuple[int, int], static: StaticKernel, grad: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the kernels of all pairs, their sizes, and the gradients; x, y: lists of paths."""
+) -> Expected:
+    """Return what the kernels of all pairs should be; x, y: lists of paths."""
     value, bound = (np.empty((len(x), len(y)), np.longdouble) for _ in range(2))
     gradients = np.zeros(x.shape, np.longdouble), np.zeros(y.shape, np.longdouble)
+    sizes = np.zeros(2, np.longdouble)
     for i, j in itertools.product(range(len(x)), range(len(y))):
         pair = wide(x[i]), wide(y[j]), orders, static
         value[i, j], bound[i, j] = reference.kernel(*pair), reference.kernel_bound(*pair)
         for total, index, one in zip(gradients, (i, j), reference.kernel_vjp(*pair), strict=True):
             total[index] += grad[i, j] * one
-    return value, bound, *gradients
+        sizes += abs(grad[i, j]) * np.array(reference.kernel_vjp_bound(*pair))
+    return Expected(value, gradients, bound, sizes)
 
 
-def assert_near(actual: np.ndarray, expected: np.ndarray, units: float) -> None:
-    """Assert that gradients differ by some units of the last place of the largest."""
+def assert_near(actual: np.ndarray, expected: np.ndarray, units: float, size: Any = None) -> None:
+    """Assert that arrays differ by some units of the last place of `size`, or of the largest."""
     assert actual.shape == expected.shape
-    size = abs(expected).max(initial=0)
+    size = abs(expected).max(initial=0) if size is None else size
     assert np.all(abs(wide(actual) - expected) <= units * np.finfo(actual.dtype).eps * size)
 
 
@@ -62,7 +73,7 @@ def check_all(
 ) -> None:
     """Compare the kernels of all pairs, and their gradients, with the reference, both ways."""
     grad = np.random.default_rng(5).integers(-4, 5, (len(x), len(y))) / 4
-    value, bound, x_gradient, y_gradient = expected_gram(x, y, orders, static, grad)
+    expected = expected_gram(x, y, orders, static, grad)
     units = tolerance(x, y, orders)
     options = {"dyadic_order": orders, **static.options()}
     for dtype in dtypes:
@@ -73,16 +84,17 @@ def check_all(
         ):
             actual, residuals = operation(one, right, **options)
             assert actual.dtype == dtype
-            assert np.all(abs(wide(actual) - value) <= units * np.finfo(dtype).eps * bound)
+            assert_near(actual, expected.value, units, expected.bound)
             assert np.array_equal(getattr(pysig, name)(one, right, **options), actual)
             backward = getattr(pysig, f"{name}_backward")
             gradients = backward(residuals, grad.astype(dtype))
             assert gradients.x.dtype == gradients.y.dtype == dtype
-            assert_near(gradients.x.reshape(x.shape), x_gradient, units)
-            assert_near(gradients.y, y_gradient, units)
+            found = gradients.x.reshape(x.shape), gradients.y
+            for triple in zip(found, expected.gradients, expected.gradient_bounds, strict=True):
+                assert_near(*triple[:2], units, triple[2])
 
 
-# --- the scheme ------------------------------------------------------------------------------------
+# --- the scheme ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("static", STATIC_KERNELS, ids=str)
@@ -187,7 +199,7 @@ def test_leading_axes(rng):
     assert pysig.signature_kernel_backward(residuals, 1.0).x.shape == (5, 2)
 
 
-# --- closed forms and limits -------------------------------------------------------------------
+# --- closed forms and limits ---------------------------------------------------------------------
 
 
 def bessel(product: float) -> float:
@@ -235,7 +247,7 @@ def test_gradient_has_the_limit_of_signatures(rng):
     np.testing.assert_allclose(extrapolated(gradients), expected, rtol=1e-9, atol=1e-11)
 
 
-# --- identities ------------------------------------------------------------------------------------
+# --- identities ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("orders", ORDERS, ids=str)
@@ -281,7 +293,7 @@ def test_a_point_has_the_kernel_one(rng):
     assert np.array_equal(gradients.y, np.zeros((3, 1, 2)))
 
 
-# --- gradients against derivatives -----------------------------------------------------------------
+# --- gradients against derivatives ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("static", STATIC_KERNELS, ids=str)

@@ -1,4 +1,4 @@
-"""Agreement of the signature kernel with pysiglib, whose results ``make_kernel_peers.py`` has stored."""
+"""Signature kernels agree with pysiglib's, which ``make_kernel_peers.py`` has stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import arrays as pysig
 import numpy as np
 import pytest
-
 
 PEERS = np.load(Path(__file__).with_name("kernel_peers.npz"), allow_pickle=False)
 

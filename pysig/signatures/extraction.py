@@ -6,6 +6,7 @@ import numpy as np
 
 from pysig._core.array import device_of, integer, namespace_of
 from pysig.signatures.algebra import check_grad, check_residuals, check_tensor
+from pysig.signatures.words import word_to_index
 
 __all__ = [
     "ExtractSignatureTermResiduals",
@@ -176,8 +177,4 @@ def find_word(word, channels, depth, scalar_term):
         raise ValueError(
             f"term must have words of {1 - scalar_term} to {depth} letters, not {word}"
         )
-    place = sum(channels**k for k in range(1 - scalar_term, len(word)))
-    position = 0
-    for letter in word:
-        position = position * channels + integer(letter, f"{word} in term", 0, channels - 1)
-    return place + position
+    return word_to_index(word, channels, scalar_term)

@@ -1,5 +1,7 @@
 """``python -m pysig logsignature``: what it writes, in every block size."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,7 @@ def run(*arguments):
 def test_options(paths, tmp_path, memory, flags, mode):
     np.save(tmp_path / "in.npy", paths)
     assert run(tmp_path / "in.npy", "--depth", 4, "--memory", memory, "--mode", mode, *flags) == 0
-    options = {flag.removeprefix("--"): True for flag in flags}
+    options: dict[str, Any] = {flag.removeprefix("--"): True for flag in flags}
     expected = pysig.logsignature(paths, 4, mode=mode, **options)
     result = np.load(tmp_path / "in.logsignature.npy")
     assert result.dtype == np.float64
@@ -42,7 +44,7 @@ def test_lengths(paths, tmp_path, memory, flags):
     np.save(tmp_path / "lengths.npy", lengths)
     arguments = ["--depth", 3, "--memory", memory, "--lengths", tmp_path / "lengths.npy", *flags]
     assert run(tmp_path / "in.npy", *arguments) == 0
-    options = {flag.removeprefix("--"): True for flag in flags}
+    options: dict[str, Any] = {flag.removeprefix("--"): True for flag in flags}
     expected = pysig.logsignature(paths.astype(np.float32), 3, lengths=lengths, **options)
     result = np.load(tmp_path / "in.logsignature.npy")
     assert result.dtype == np.float32

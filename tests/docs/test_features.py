@@ -26,7 +26,7 @@ def test_the_table_is_found():
 def test_links_and_names(row):
     cell = row[1]
     links = re.findall(r"\]\(([^)]+)\)", cell)
-    assert links or cell == "–"
+    assert links or cell == "\N{EN DASH}"
     for link in links:
         assert (FILE.parent / link).is_file()
     for text in re.findall(r"`([^`]+)`", cell):

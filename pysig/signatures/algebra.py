@@ -431,7 +431,7 @@ def signature_scale(signature, scales, depth, *, scalar_term=False):
 
     Notes
     -----
-    Memory: beside the result, the product of scales for each word, and for each set of scales.
+    Memory: beside the result, the products of scales for words of less than `depth` letters.
 
     Examples
     --------
@@ -520,18 +520,20 @@ def scale_gradients(residuals, grad):
     """Return the gradients, with the leading axes that both inputs have together."""
     signature, scales, depth, scalar_term = residuals
     xp, channels = namespace_of(grad), scales.shape[-1]
-    factors = products_of_scales(xp, scales, depth)
-    signature_gradient = grad.copy()
-    pairings = []  # of the gradient with the signature, word by word
-    for k, level in enumerate(levels(signature_gradient, channels, depth, scalar_term)):
-        pairings.append(level * levels(signature, channels, depth, scalar_term)[k])
-        level *= factors[k]
+    signature_gradient = empty(xp, grad.shape, grad.dtype, "the gradient")
+    if scalar_term:
+        signature_gradient[..., 0] = grad[..., 0]
+    values, grads, targets = (
+        levels(tensor, channels, depth, scalar_term)
+        for tensor in (signature, grad, signature_gradient)
+    )
+    products = multiply_scales(xp, grads, scales, targets)
     scales_gradient = xp.zeros((*grad.shape[:-1], channels), grad.dtype)
-    carried = pairings[-1]
-    for k in range(depth - 1, 0, -1):  # the last letter is split off
-        pairing = matrices(carried, channels**k, channels)
-        scales_gradient += contract_first(xp, factors[k - 1], pairing)
-        carried = pairings[k - 1] + contract_last(xp, pairing, scales)
+    carried = grads[-1] * values[-1]
+    for k in range(depth - 1, 0, -1):  # the first letter is split off
+        pairing = matrices(carried, channels, channels**k)
+        scales_gradient += contract_last(xp, pairing, products[k - 1])
+        carried = contract_first(xp, scales, pairing) + grads[k - 1] * values[k - 1]
     return signature_gradient, scales_gradient + carried
 
 
@@ -556,22 +558,32 @@ def scaled(residuals):
     result = empty(xp, shape, signature.dtype, "the rescaled signature")
     if scalar_term:
         result[..., 0] = signature[..., 0]
-    every = (
-        levels(signature, channels, depth, scalar_term),
-        products_of_scales(xp, scales, depth),
-        levels(result, channels, depth, scalar_term),
+    sources, targets = (
+        levels(tensor, channels, depth, scalar_term) for tensor in (signature, result)
     )
-    for level, factor, target in zip(*every, strict=True):
-        xp.multiply(level, factor, out=target)
+    multiply_scales(xp, sources, scales, targets)
     return result
 
 
-def products_of_scales(xp, scales, depth):
-    """Return the product of the scales of all letters, for each word, level by level."""
-    products = [scales]
-    for _ in range(1, depth):
-        shape = (*scales.shape[:-1], products[-1].shape[-1] * scales.shape[-1])
-        products.append((products[-1][..., :, None] * scales[..., None, :]).reshape(shape))
+def multiply_scales(xp, sources, scales, targets):
+    """Write levels, times the scales of all letters of each word, into others.
+
+    Returns these products of scales, for all levels but the last.
+    """
+    channels, products = scales.shape[-1], []
+    for k, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        if k == 0:
+            product = scales
+        elif k < len(sources) - 1:
+            product = scales[..., :, None] * products[-1][..., None, :]
+            product = product.reshape(*scales.shape[:-1], channels ** (k + 1))
+        else:  # the products of the longest words are the largest array, and used once
+            rows = matrices(target, channels, channels**k)
+            xp.multiply(matrices(source, channels, channels**k), scales[..., :, None], out=rows)
+            rows *= products[-1][..., None, :]
+            break
+        xp.multiply(source, product, out=target)
+        products.append(product)
     return products
 
 

@@ -30,10 +30,9 @@ from pysig.signatures.signature import (
     LARGEST_DEPTH,
     SignatureResiduals,
     count_words,
+    evaluate,
     signature_backward,
-    signature_forward,
 )
-from pysig.signatures.signature import signature as path_signature
 
 __all__ = [
     "SignatureInverseResiduals",
@@ -640,9 +639,7 @@ def signature_join(signature, segment, depth, *, front=False, scalar_term=False)
     >>> pysig.signature_join(right, [0.0, 2.0], depth=2, front=True)
     array([1. , 2. , 0.5, 0. , 2. , 2. ])
     """
-    residuals = check_join(signature, segment, depth, front, scalar_term)
-    path, depth, options = step_arguments(residuals.step)
-    return path_signature(path, depth, **options)
+    return evaluate(check_join(signature, segment, depth, front, scalar_term).step)
 
 
 def signature_join_forward(signature, segment, depth, *, front=False, scalar_term=False):
@@ -671,9 +668,7 @@ def signature_join_forward(signature, segment, depth, *, front=False, scalar_ter
     array([1., 1.])
     """
     residuals = check_join(signature, segment, depth, front, scalar_term)
-    path, depth, options = step_arguments(residuals.step)
-    joined, step = signature_forward(path, depth, **options)
-    return joined, residuals._replace(step=step)
+    return evaluate(residuals.step), residuals
 
 
 def signature_join_backward(residuals, grad):
@@ -732,12 +727,6 @@ def check_join(signature, segment, depth, front, scalar_term):
         path = broadcast(-segment if front else segment, shape)[..., None, :]
     step = SignatureResiduals(path, True, signature, None, depth, False, front, scalar_term)
     return SignatureJoinResiduals(step, segment.shape, front)
-
-
-def step_arguments(step):
-    """Return the arguments of `signature` that the residuals stand for."""
-    options = {"initial": step.initial, "inverse": step.inverse, "scalar_term": step.scalar_term}
-    return step.path, step.depth, {"basepoint": True, **options}
 
 
 # --------------------------------------------------------------------------------- levels, checks

@@ -27,8 +27,7 @@ ALWAYS_INLINE void NAME(multiply_letters)(const tensor_shape *shape, VEC *level,
     for (ptrdiff_t c = 0; c < count; c++) sum[c] = last[first + c];
     for (ptrdiff_t k = 1; k < length; k++) {
         const VEC head = NAME(in_register)(x[shape->offset[k] + cuts->head[k]]);
-        const VEC *tail =
-            b + shape->offset[length - k] + cuts->tail[k] * shape->channels + first;
+        const VEC *tail = b + shape->offset[length - k] + cuts->tail[k] * shape->channels + first;
         for (ptrdiff_t c = 0; c < count; c++) sum[c] += head * tail[c];
     }
     for (ptrdiff_t c = 0; c < count; c++) level[first + c] = sum[c] * scale;
@@ -45,11 +44,14 @@ static void NAME(multiply_level_lanes)(const tensor_shape *shape, VEC *result, c
         for (; c + 4 <= channels; c += 4)
             NAME(multiply_letters)(shape, level, last, x, b, &cuts, length, c, scale, 4);
         switch (channels - c) {
-            case 1: NAME(multiply_letters)(shape, level, last, x, b, &cuts, length, c, scale, 1);
+            case 1:
+                NAME(multiply_letters)(shape, level, last, x, b, &cuts, length, c, scale, 1);
                 break;
-            case 2: NAME(multiply_letters)(shape, level, last, x, b, &cuts, length, c, scale, 2);
+            case 2:
+                NAME(multiply_letters)(shape, level, last, x, b, &cuts, length, c, scale, 2);
                 break;
-            case 3: NAME(multiply_letters)(shape, level, last, x, b, &cuts, length, c, scale, 3);
+            case 3:
+                NAME(multiply_letters)(shape, level, last, x, b, &cuts, length, c, scale, 3);
                 break;
         }
         NAME(next_cuts)(shape, &cuts, length - 1);
@@ -69,8 +71,7 @@ ALWAYS_INLINE void NAME(multiply_letters_backward)(const tensor_shape *shape, co
     }
     for (ptrdiff_t k = 1; k < length; k++) {
         const ptrdiff_t head = shape->offset[k] + cuts->head[k];
-        const ptrdiff_t tail =
-            shape->offset[length - k] + cuts->tail[k] * shape->channels + first;
+        const ptrdiff_t tail = shape->offset[length - k] + cuts->tail[k] * shape->channels + first;
         VEC dot = {0};
         for (ptrdiff_t c = 0; c < count; c++) {
             dot += g[c] * b[tail + c];
@@ -90,8 +91,8 @@ static void NAME(multiply_level_backward_lanes)(const tensor_shape *shape, const
     for (ptrdiff_t w = 0; w < words; w++, level += channels, last += channels) {
         ptrdiff_t c = 0;
         for (; c + 4 <= channels; c += 4)
-            NAME(multiply_letters_backward)(shape, level, x, b, x_gradient, b_gradient, last,
-                                            &cuts, length, c, scale, 4);
+            NAME(multiply_letters_backward)(shape, level, x, b, x_gradient, b_gradient, last, &cuts,
+                                            length, c, scale, 4);
         switch (channels - c) {
             case 1:
                 NAME(multiply_letters_backward)(shape, level, x, b, x_gradient, b_gradient, last,

@@ -435,8 +435,9 @@ def test_bad_arguments_are_refused(rng):
     path = rng.standard_normal((3, 5, 2))
     with pytest.raises(ValueError, match=r"mode must be one of 'words', 'brackets', 'expand'"):
         pysig.logsignature(path, 3, mode="lyndon")
+    wrong: Any = 1
     with pytest.raises(TypeError, match="mode must be a string, not int"):
-        pysig.logsignature(path, 3, mode=1)
+        pysig.logsignature(path, 3, mode=wrong)
     with pytest.raises(ValueError, match="path must have the shape"):
         pysig.logsignature(path[0, 0], 3)
     with pytest.raises(ValueError, match="depth must be between 1 and 64"):

@@ -147,7 +147,8 @@ def bracket_system(channels, depth):
         columns.append(before + source[found])
         values.append(level.coefficient[found])
         before += len(level.value)
-    return sparse_rows(*map(np.concatenate, (rows, columns, values)), before)
+    entries = (np.concatenate(arrays) for arrays in (rows, columns, values))
+    return sparse_rows(before, *entries)
 
 
 @functools.lru_cache(maxsize=16)
@@ -161,7 +162,8 @@ def bracket_expansion(channels, depth):
         values.append(level.coefficient)
         before += len(level.value)
     count = offsets[-1] + channels**depth
-    return sparse_rows(*map(np.concatenate, (rows, columns, values)), count)
+    entries = (np.concatenate(arrays) for arrays in (rows, columns, values))
+    return sparse_rows(count, *entries)
 
 
 @functools.lru_cache(maxsize=16)
@@ -169,7 +171,7 @@ def bracket_expansion_transposed(channels, depth):
     """Return the transposed matrix of `bracket_expansion`."""
     starts, columns, values = bracket_expansion(channels, depth)
     rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    return sparse_rows(columns, rows, values, lyndon_tables(channels, depth).words)
+    return sparse_rows(lyndon_tables(channels, depth).words, columns, rows, values)
 
 
 @functools.lru_cache(maxsize=16)
@@ -192,7 +194,7 @@ def anagram_classes(channels, depth):
     return np.concatenate(starts), np.concatenate(members)
 
 
-def sparse_rows(rows, columns, values, count):
+def sparse_rows(count, rows, columns, values):
     """Return a matrix of `count` rows, given the row of each entry."""
     order = np.argsort(rows, kind="stable")
     starts = np.zeros(count + 1, np.intp)

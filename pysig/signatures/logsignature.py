@@ -210,7 +210,7 @@ def logsignature(
     where one signature is large, or paths are few, room for at most eight signatures (with
     `stream`, for those of the prefixes of one path), or 16 MiB if that is more. The first call for
     a number of channels and a depth makes tables, of about the size of one signature; those of
-    "brackets" grow faster with the depth (7 channels at depth 7: some seconds). The result does not
+    "brackets" grow faster with the depth (7 channels at depth 7: a second). The result does not
     depend on the number of threads.
 
     Examples
@@ -724,13 +724,13 @@ def parts(paths, shape):
             part,
             paths._replace(
                 path=path[part],
-                basepoint=basepoint if shared(basepoint) else basepoint[part],
-                initial=initial if shared(initial) else initial[part],
+                basepoint=part_of(basepoint, part),
+                initial=part_of(initial, part),
                 lengths=None if lengths is None else lengths[part],
             ),
         )
 
 
-def shared(value):
-    """Whether a basepoint or an initial signature is the same for all paths."""
-    return value is None or value is True or value.ndim == 1
+def part_of(value, part):
+    """Return a part of a basepoint or an initial signature; what is shared by all, as it is."""
+    return value if value is None or value is True or value.ndim == 1 else value[part]

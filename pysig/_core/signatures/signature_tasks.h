@@ -19,7 +19,8 @@ typedef struct {
     VEC **incoming_levels;      /* stream, backward: the gradient of one row */
     /* The logarithm, its gradient, and what exponential_algebra.h needs to find them. */
     VEC *logarithm, *stages, *stage_gradients;
-    const int32_t **least; /* [length]: of the tables for the Lyndon words, below the lanes' words */
+    const int32_t *
+        *least;         /* [length]: of the tables for the Lyndon words, below the lanes' words */
     VEC *next_gradient; /* [letter]: of the increment after the current block; lanes are paths */
     VEC *scratch;
     char *coarse, *fine; /* checkpoints */
@@ -165,8 +166,7 @@ static size_t NAME(carve_workspace)(const signature_problem *problem, const sign
     if (SIGNATURE_LYNDON && problem->logarithm) {
         const ptrdiff_t lower = signature_words(channels, 1, depth - 1);
         work->logarithm = CARVE(VEC, signature_result_words(problem));
-        work->stages =
-            CARVE(VEC, backward ? tensor_stage_words(problem->logarithm) : 2 * lower);
+        work->stages = CARVE(VEC, backward ? tensor_stage_words(problem->logarithm) : 2 * lower);
         if (backward) work->stage_gradients = CARVE(VEC, 2 * lower);
     }
     if (plan->prefix) NAME(carve_root)(problem, plan, backward, &next, real, work);
@@ -519,8 +519,8 @@ static void NAME(chain_task)(const signature_problem *problem, const signature_p
 static void NAME(load_logarithm_adjoint)(const signature_problem *problem,
                                          const signature_plan *plan, ptrdiff_t task,
                                          NAME(workspace) *work) {
-    NAME(rows) rows = NAME(find_rows)(problem, plan, task, 0, problem->signature,
-                                      problem->path_stride, 0);
+    NAME(rows) rows =
+        NAME(find_rows)(problem, plan, task, 0, problem->signature, problem->path_stride, 0);
     NAME(read_lanes)(work->logarithm, signature_result_words(problem), rows.row);
     NAME(evaluate_series_backward_lanes)(problem->logarithm, problem->lyndon, work->logarithm,
                                          work->states[0][1], work->stages, work->stage_gradients,

@@ -21,6 +21,7 @@ from pysig.signatures.signature import (
     signature_channels,
     signature_forward,
 )
+from pysig.signatures.streaming import SignatureStream
 from pysig.signatures.window import (
     SignatureWindowsResiduals,
     signature_windows,
@@ -94,6 +95,7 @@ __all__ = [
     "SignatureCombineResiduals",
     "SignatureGradients",
     "SignatureResiduals",
+    "SignatureStream",
     "SignatureWindowsResiduals",
     "SoftNdcgResiduals",
     "SoftQuantileResiduals",

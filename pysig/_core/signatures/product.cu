@@ -23,9 +23,8 @@ template <typename real>
 __global__ void product_multiply(real *__restrict__ result, const real *left,
                                  const integer *left_index, const real *right,
                                  const integer *right_index, integer batch, integer rows,
-                                 integer words, integer channels, integer stride,
-                                 integer left_rows, integer left_stride, integer right_rows,
-                                 integer right_stride) {
+                                 integer words, integer channels, integer stride, integer left_rows,
+                                 integer left_stride, integer right_rows, integer right_stride) {
     const integer thread = thread_index(), word = thread % words, number = thread / words;
     if (thread >= batch * rows * words) return;
     const Table<real> lefts = {left, left_index, left_rows, left_stride};
@@ -39,11 +38,10 @@ __global__ void product_multiply(real *__restrict__ result, const real *left,
 
 // result(v) = grad(v) + sum over w of left(w) grad(w v): the gradient in the right factor.
 template <typename real>
-__global__ void product_contract_left(real *__restrict__ result, const real *grad,
-                                      const real *left, const integer *left_index, integer batch,
-                                      integer rows, integer words, integer channels,
-                                      integer depth, integer grad_stride, integer left_rows,
-                                      integer left_stride) {
+__global__ void product_contract_left(real *__restrict__ result, const real *grad, const real *left,
+                                      const integer *left_index, integer batch, integer rows,
+                                      integer words, integer channels, integer depth,
+                                      integer grad_stride, integer left_rows, integer left_stride) {
     const integer thread = thread_index(), word = thread % words, number = thread / words;
     if (thread >= batch * rows * words) return;
     const Table<real> lefts = {left, left_index, left_rows, left_stride};
@@ -66,10 +64,10 @@ __global__ void product_contract_left(real *__restrict__ result, const real *gra
 // result(w) = grad(w) + sum over v of grad(w v) right(v): the gradient in the left factor.
 template <typename real>
 __global__ void product_contract_right(real *__restrict__ result, const real *grad,
-                                       const real *right, const integer *right_index,
-                                       integer batch, integer rows, integer words,
-                                       integer channels, integer depth, integer grad_stride,
-                                       integer right_rows, integer right_stride) {
+                                       const real *right, const integer *right_index, integer batch,
+                                       integer rows, integer words, integer channels, integer depth,
+                                       integer grad_stride, integer right_rows,
+                                       integer right_stride) {
     const integer thread = thread_index(), word = thread % words, number = thread / words;
     if (thread >= batch * rows * words) return;
     const Table<real> rights = {right, right_index, right_rows, right_stride};
@@ -91,10 +89,10 @@ __global__ void product_contract_right(real *__restrict__ result, const real *gr
 // gradient[row] (+)= sum over e of parts[positions[e]][products[e]], begins[row] <= e < begins[row +
 // 1]; without `begins`, parts[0][row]. parts: (positions, batch, rows, words).
 template <typename real>
-__global__ void product_sum(real *__restrict__ gradient, const real *parts,
-                            const integer *begins, const integer *products,
-                            const integer *positions, integer batch, integer table_rows,
-                            integer rows, integer words, integer stride, integer add) {
+__global__ void product_sum(real *__restrict__ gradient, const real *parts, const integer *begins,
+                            const integer *products, const integer *positions, integer batch,
+                            integer table_rows, integer rows, integer words, integer stride,
+                            integer add) {
     const integer thread = thread_index(), word = thread % words, number = thread / words;
     if (thread >= batch * table_rows * words) return;
     const integer member = number / table_rows, row = number % table_rows;

@@ -155,6 +155,7 @@ from pysig.signatures.signature import (
     signature_channels,
     signature_forward,
 )
+from pysig.signatures.streaming import SignatureStream
 from pysig.signatures.window import (
     SignatureWindowsResiduals,
     signature_windows,
@@ -261,6 +262,7 @@ __all__ = [
     "SignatureResiduals",
     "SignatureScaleGradients",
     "SignatureScaleResiduals",
+    "SignatureStream",
     "SignatureToLogsignatureResiduals",
     "SignatureWindowsResiduals",
     "SignatureWordsGradients",

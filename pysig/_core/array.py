@@ -98,7 +98,8 @@ def real_cupy_array(value, name, dtype):
     elif dtype is not None and value.dtype != dtype:
         raise TypeError(f"{name} must be {dtype}, as the other arrays are, not {value.dtype}")
     with value.device:
-        return sys.modules["cupy"].ascontiguousarray(value, dtype)
+        array = sys.modules["cupy"].ascontiguousarray(value, dtype)
+        return array.reshape(value.shape)  # a number without axes may have got one
 
 
 def converted_array(value, name, dtype):

@@ -11,6 +11,8 @@ from reference import kernel_reference as reference
 from reference.accuracy import wide
 from reference.kernel_reference import LINEAR, StaticKernel
 
+pytestmark = pytest.mark.usefixtures("xp")
+
 DTYPES = (np.float32, np.float64)
 
 

@@ -43,8 +43,8 @@ template <typename Real, bool POINTS> struct Pair {
                     integer path_channels, integer first_order, integer second_order,
                     double inverse)
         : rows(x_steps), columns(y_steps), fine_rows(x_steps << first_order),
-          fine_columns(y_steps << second_order), channels(path_channels),
-          x_order((int)first_order), y_order((int)second_order), inverse_scale((Real)inverse) {
+          fine_columns(y_steps << second_order), channels(path_channels), x_order((int)first_order),
+          y_order((int)second_order), inverse_scale((Real)inverse) {
         x = all_x + x_index[pair] * (rows + POINTS) * channels;
         y = all_y + y_index[pair] * (columns + POINTS) * channels;
         scale = (Real)(0.28867513459481288225 / (double)((integer)1 << (x_order + y_order)));
@@ -74,7 +74,8 @@ template <typename Real, bool POINTS> struct Driver {
     Real above, below, t;
 
     __device__ Driver(const Pair<Real, POINTS> &of_pair, integer fine_row)
-        : pair(of_pair), row(fine_row >> of_pair.x_order), column(-1), above(0), below(0), t(0) {}
+        : pair(of_pair), row(fine_row >> of_pair.x_order), column(-1), above(0), below(0), t(0) {
+    }
 
     // Whether the fine column begins a coarse one; then t is new.
     __device__ bool advance(integer fine_column) {
@@ -87,7 +88,8 @@ template <typename Real, bool POINTS> struct Driver {
                 above = pair.node(row, 0);
                 below = pair.node(row + 1, 0);
             }
-            const Real new_above = pair.node(row, next + 1), new_below = pair.node(row + 1, next + 1);
+            const Real new_above = pair.node(row, next + 1),
+                       new_below = pair.node(row + 1, next + 1);
             t = pair.scale * ((new_below - new_above) - (below - above));
             above = new_above;
             below = new_below;
@@ -111,8 +113,7 @@ static __device__ void sweep(const Pair<Real, POINTS> &pair, integer first, cons
         Real up = __shfl_up_sync(EVERY_LANE, value, 1);
         if (row >= pair.fine_rows || column < 0 || column >= pair.fine_columns) continue;
         if (lane == 0) up = top[column + 1];
-        if (driver.advance(column) && KEEP)
-            steps[(driver.column + lane) * 32 + lane] = driver.t;
+        if (driver.advance(column) && KEEP) steps[(driver.column + lane) * 32 + lane] = driver.t;
         const Real a = driver.t * (driver.t + root_3<Real>()), b = driver.t * driver.t;
         slope = (slope + b * diagonal) + a * ((diagonal + up) + slope);
         value = up + slope;
@@ -162,7 +163,9 @@ static __device__ void unsweep(const Pair<Real, POINTS> &pair, integer first, Re
         right_b = t * t * g;
         const Real left = column ? k[(step - 1) * 32 + lane] : (Real)1;
         const Real up = lane ? k[(step - 1) * 32 + lane - 1] : top[column + 1];
-        const Real diagonal = !column ? (Real)1 : lane ? k[(step - 2) * 32 + lane - 1] : top[column];
+        const Real diagonal = !column ? (Real)1
+                              : lane  ? k[(step - 2) * 32 + lane - 1]
+                                      : top[column];
         sums += g * (left + up);
         totals += g * ((left + up) + diagonal);
         if (column % repeat == 0) *at = root_3<Real>() * sums + 2 * t * totals;
@@ -189,7 +192,8 @@ template <typename Real, bool POINTS> struct Band {
         : pair(of_pair), first(first_row), rows(min((integer)32, of_pair.fine_rows - first_row)),
           letter(first_row >> of_pair.x_order),
           count(((first_row + rows - 1) >> of_pair.x_order) - letter + 1 + POINTS),
-          width(of_pair.columns + POINTS), steps(gradients), weights(room) {}
+          width(of_pair.columns + POINTS), steps(gradients), weights(room) {
+    }
 
     // The gradient of t of a coarse cell, as far as it is in the band; 0 for what is no cell.
     __device__ Real cell(integer i, integer j) const {
@@ -265,8 +269,8 @@ __global__ void kernel_backward(Real *x_gradient, Real *y_gradient, Real *rows, 
                                 Real *k, Real *steps, Real *weights, const Real *grad,
                                 const Real *x, const Real *y, const integer *x_index,
                                 const integer *y_index, integer pairs, integer x_steps,
-                                integer y_steps, integer channels, integer x_order,
-                                integer y_order, double inverse_scale) {
+                                integer y_steps, integer channels, integer x_order, integer y_order,
+                                double inverse_scale) {
     const integer index = thread_index() / 32, lane = threadIdx.x % 32;
     if (index >= pairs) return;
     const Pair<Real, POINTS> pair(x, y, x_index, y_index, index, x_steps, y_steps, channels,

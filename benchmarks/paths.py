@@ -176,8 +176,9 @@ def queries_section(options: argparse.Namespace, report: Report) -> list[dict[st
             timings = measured(calls, threads, options.budget, scales)
             where = conditions(dtype, threads)
             rows.append(
-                [where, *(seconds_cell(timings[name]) for name in calls)]
-                + [
+                [
+                    where,
+                    *(seconds_cell(timings[name]) for name in calls),
                     report.judge(
                         "queries, times faster than directly",
                         where,

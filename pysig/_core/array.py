@@ -107,8 +107,6 @@ def real_cupy_array(value, name, dtype):
         array = sys.modules["cupy"].ascontiguousarray(value, dtype)
         return array.reshape(value.shape)  # that of an array without axes would be (1,)
 
-        return array.reshape(value.shape)  # a number without axes may have got one
-
 
 def converted_array(value, name, dtype):
     """Return what is not yet a native float32 or float64 array as one, of `dtype` if given."""

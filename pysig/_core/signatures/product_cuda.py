@@ -38,7 +38,7 @@ def forward(product, factors, indices, sizes):
 def backward(gradient, grad, factors, indices, sizes, uses, add=False):
     """Write the gradient of one table for `grad`, the gradient of what `forward` writes."""
     index = on_device(indices)
-    channels, _, words = sizes
+    words = sizes[-1]
     positions = [uses] if isinstance(uses, int) else range(len(factors))
     parts = cupy.empty((len(positions), *grad.shape[:2], words), grad.dtype)
     heads = products_before(grad, factors, index, sizes, max(positions))

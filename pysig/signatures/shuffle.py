@@ -14,7 +14,7 @@ each coefficient, all of whole arrays.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -262,7 +262,7 @@ def flat(array):
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
-def levels(tensors, channels, depth, scalar_term):
+def levels(tensors, channels, depth, scalar_term) -> list[Any]:
     """Return the levels 0 to depth of columns; None for a level 0 that is left out."""
     result, start = [tensors[:1] if scalar_term else None], int(scalar_term)
     for k in range(1, depth + 1):
@@ -271,7 +271,7 @@ def levels(tensors, channels, depth, scalar_term):
     return result
 
 
-def interleave(products, channels, n):
+def interleave(products, channels, n) -> Any:
     """
     Return the sum of the shuffles of i letters with n - i letters, for all i.
 
@@ -309,13 +309,14 @@ def last_of_second(state, channels, i, j):
 
 def add(first, second):
     """Return the sum, with the letter just dealt joined to the others; None is zero."""
-    if first is None and second is None:
+    terms: list[Any] = [term for term in (first, second) if term is not None]
+    if not terms:
         return None
-    total = second if first is None else first if second is None else None
-    if total is None:
-        xp = namespace_of(first)
-        total = xp.empty(first.shape, first.dtype)  # in C order, unlike first + second
-        xp.add(first, second, out=total)
+    total = terms[0]
+    if len(terms) == 2:
+        xp = namespace_of(total)
+        total = xp.empty(total.shape, total.dtype)  # in C order, unlike the sum of the terms
+        xp.add(*terms, out=total)
     return total.reshape(*total.shape[:2], total.shape[2] * total.shape[3])
 
 

@@ -278,7 +278,7 @@ def interleave(products, channels, n) -> Any:
     products[i], of shape (channels**i, channels**(n - i), columns), has the coefficients of the
     pairs of words; None is zero. The result has the shape (channels**n, columns).
     """
-    state = products
+    state: list[Any] = products
     for left in range(n - 1, -1, -1):
         state = [
             add(
@@ -307,12 +307,12 @@ def last_of_second(state, channels, i, j):
     return state.reshape(channels**i, channels**j, channels, state.shape[-1])
 
 
-def add(first, second):
+def add(first, second) -> Any:
     """Return the sum, with the letter just dealt joined to the others; None is zero."""
     terms: list[Any] = [term for term in (first, second) if term is not None]
     if not terms:
         return None
-    total = terms[0]
+    total: Any = terms[0]
     if len(terms) == 2:
         xp = namespace_of(total)
         total = xp.empty(total.shape, total.dtype)  # in C order, unlike the sum of the terms

@@ -17,6 +17,19 @@ algebra, which has far fewer dimensions than there are words: for d channels and
 
 The orders of the words are those of `lyndon_words`, the brackets those of `lyndon_brackets`. Tables
 for a number of channels and a depth are made when they are first needed, and kept.
+
+The coefficient of a word in the logarithm depends on the signature's coefficients of parts of the
+word only. So, where Lyndon words are all that is wanted, the signature's longest words need be the
+Lyndon words only, which are `depth` times fewer, and their beginnings are the only ones among the
+shorter words that have longer words after them. Forward and backward, this takes less time than the
+signature itself, and the logarithm that follows takes about as much as two more steps of the path.
+
+Another way would be the Baker-Campbell-Hausdorff formula, which adds one step to a logsignature. It
+takes more multiplications. At depth 2, a step costs d (d - 1) by the formula, two for each bracket,
+and d (d - 1) / 2 here. At depth 4 with 3 channels there are about 90 here, of which 18 are for the
+words of length 4. The formula has [L, z], [L, [L, z]], [z, [L, z]], [L, [L, [L, z]]] and
+[z, [L, [L, z]]], each up to length 4, for the logsignature L and the increment z. The first of them
+takes 39, all some 160. So all sizes go by way of the signature.
 """
 
 import math
@@ -210,7 +223,7 @@ def logsignature(
     where one signature is large, or paths are few, room for at most eight signatures (with
     `stream`, for those of the prefixes of one path), or 16 MiB if that is more. The first call for
     a number of channels and a depth makes tables, of about the size of one signature; those of
-    "brackets" grow faster with the depth (7 channels at depth 7: some seconds). The result does not
+    "brackets" grow faster with the depth (7 channels at depth 7: a second). The result does not
     depend on the number of threads.
 
     Examples
@@ -724,13 +737,13 @@ def parts(paths, shape):
             part,
             paths._replace(
                 path=path[part],
-                basepoint=basepoint if shared(basepoint) else basepoint[part],
-                initial=initial if shared(initial) else initial[part],
+                basepoint=part_of(basepoint, part),
+                initial=part_of(initial, part),
                 lengths=None if lengths is None else lengths[part],
             ),
         )
 
 
-def shared(value):
-    """Whether a basepoint or an initial signature is the same for all paths."""
-    return value is None or value is True or value.ndim == 1
+def part_of(value, part):
+    """Return a part of a basepoint or an initial signature; what is shared by all, as it is."""
+    return value if value is None or value is True or value.ndim == 1 else value[part]

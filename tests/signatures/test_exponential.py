@@ -6,7 +6,6 @@ import math
 import pickle
 from typing import Any
 
-import arrays as pysig
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +13,8 @@ from hypothesis import strategies as st
 from reference import logsignature_reference as reference
 from reference import signature_cases as cases
 from reference.accuracy import assert_accurate, wide
+
+import pysig
 
 DTYPES = (np.float32, np.float64)
 # Sizes that are computed side by side and row by row, with all numbers of letters at the end.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from reference import signature_reference as reference
 
 import pysig
 
+WRONG: Any = 1
 SIZES = [(1, 1), (1, 6), (2, 1), (2, 7), (3, 5), (4, 4), (7, 3), (30, 2), (100, 1)]
 
 
@@ -97,11 +99,15 @@ def test_results_may_be_changed():
         (lambda: pysig.word_to_index((0.5,), 2), TypeError, "a letter of word must be an integer"),
         (lambda: pysig.word_to_index((), 2), ValueError, "word must not be empty"),
         (lambda: pysig.word_to_index((0,) * 65, 2), ValueError, "at most 64 letters"),
-        (lambda: pysig.word_to_index((0,), 2, 1), TypeError, "scalar_term must be True or False"),
+        (
+            lambda: pysig.word_to_index((0,), 2, WRONG),
+            TypeError,
+            "scalar_term must be True or False",
+        ),
         (lambda: pysig.index_to_word(-1, 2), ValueError, "index must be between 0"),
         (lambda: pysig.index_to_word(64, 1), ValueError, "more than 64 letters"),
         (lambda: pysig.logsignature_channels(2, 3, "lyndon"), ValueError, "mode must be one of"),
-        (lambda: pysig.logsignature_channels(2, 3, 1), TypeError, "mode must be a string"),
+        (lambda: pysig.logsignature_channels(2, 3, WRONG), TypeError, "mode must be a string"),
     ],
 )
 def test_bad_arguments_are_refused(call, error, match):

@@ -24,6 +24,20 @@ static void TENSOR(solve_brackets_backward)(const sparse_rows *matrix, ELEM *gra
             grad[matrix->columns[e]] -= grad[i] * (REAL)matrix->values[e];
 }
 
+/* x (x) b at `count` words that differ in the last letter. */
+ALWAYS_INLINE void TENSOR(multiply_at_group)(const ptrdiff_t *group, const ELEM *x, const ELEM *b,
+                                             ELEM *result, ptrdiff_t length, const ptrdiff_t first,
+                                             const ptrdiff_t count) {
+    const ELEM *last = x + group[1] + first;
+    ELEM sum[4];
+    for (ptrdiff_t c = 0; c < count; c++) sum[c] = last[c];
+    for (ptrdiff_t k = 1; k < length; k++) {
+        const ELEM head = x[group[2 * k]], *tail = b + group[2 * k + 1] + first;
+        for (ptrdiff_t c = 0; c < count; c++) sum[c] += head * tail[c];
+    }
+    for (ptrdiff_t c = 0; c < count; c++) result[first + c] = sum[c];
+}
+
 /* x (x) b at the Lyndon words, where b has the scalar term 1. */
 static void TENSOR(multiply_at_lyndon_words)(const tensor_shape *shape, const lyndon_basis *basis,
                                              const ELEM *x, const ELEM *b, ELEM *result) {
@@ -31,13 +45,15 @@ static void TENSOR(multiply_at_lyndon_words)(const tensor_shape *shape, const ly
     for (ptrdiff_t c = 0; c < shape->channels; c++) *result++ = x[c];
     for (ptrdiff_t length = 2; length <= shape->depth; length++)
         for (ptrdiff_t g = 0; g < basis->group_counts[length - 2]; g++, group += 2 * length) {
-            const ptrdiff_t count = group[0];
-            for (ptrdiff_t c = 0; c < count; c++) result[c] = x[group[1] + c];
-            for (ptrdiff_t k = 1; k < length; k++) {
-                const ELEM head = x[group[2 * k]], *tail = b + group[2 * k + 1];
-                for (ptrdiff_t c = 0; c < count; c++) result[c] += head * tail[c];
+            ptrdiff_t c = 0;
+            for (; c + 4 <= group[0]; c += 4)
+                TENSOR(multiply_at_group)(group, x, b, result, length, c, 4);
+            switch (group[0] - c) {
+                case 1: TENSOR(multiply_at_group)(group, x, b, result, length, c, 1); break;
+                case 2: TENSOR(multiply_at_group)(group, x, b, result, length, c, 2); break;
+                case 3: TENSOR(multiply_at_group)(group, x, b, result, length, c, 3); break;
             }
-            result += count;
+            result += group[0];
         }
 }
 

@@ -7,8 +7,7 @@ typedef struct {
     ELEM *gradients, *x_gradient, *argument_gradient; /* backward */
 } TENSOR(exponential_memory);
 
-static TENSOR(exponential_memory)
-    TENSOR(carve)(const exponential_problem *problem, char *memory) {
+static TENSOR(exponential_memory) TENSOR(carve)(const exponential_problem *problem, char *memory) {
     const ptrdiff_t words = problem->shape.offset[problem->shape.depth + 1];
     const ptrdiff_t lower = problem->shape.offset[problem->shape.depth];
     TENSOR(exponential_memory) work;
@@ -42,8 +41,7 @@ static void TENSOR(add_transposed)(const sparse_rows *matrix, const ELEM *y, ELE
 }
 
 /* The tensor that the argument's coefficients stand for. */
-static const ELEM *TENSOR(expand_argument)(const exponential_problem *problem,
-                                           const ELEM *argument,
+static const ELEM *TENSOR(expand_argument)(const exponential_problem *problem, const ELEM *argument,
                                            const TENSOR(exponential_memory) * work) {
     const lyndon_basis *basis = problem->basis;
     if (basis == NULL || problem->shape.logarithm) return argument;

@@ -30,9 +30,9 @@ static void NAME(exponential_tasks)(const exponential_problem *problem, int back
                 continue;
             }
             memcpy(work.result, result, (size_t)problem->result_words * sizeof(REAL));
-            NAME(evaluate_backward_row)
-            (problem, argument,
-             (REAL *)problem->argument_gradient + row * problem->argument_stride, &work);
+            NAME(evaluate_backward_row)(
+                problem, argument,
+                (REAL *)problem->argument_gradient + row * problem->argument_stride, &work);
         }
         return;
     }
@@ -42,12 +42,11 @@ static void NAME(exponential_tasks)(const exponential_problem *problem, int back
         for (ptrdiff_t l = 0; l < LANES; l++) {
             const ptrdiff_t row = task * LANES + l;
             const int there = row < problem->rows;
-            argument[l] =
-                there ? (REAL *)problem->argument + row * problem->argument_stride : NULL;
+            argument[l] = there ? (REAL *)problem->argument + row * problem->argument_stride : NULL;
             result[l] = there ? (REAL *)problem->result + row * problem->result_stride : NULL;
-            gradient[l] = there && backward ? (REAL *)problem->argument_gradient +
-                                                  row * problem->argument_stride
-                                            : NULL;
+            gradient[l] = there && backward
+                              ? (REAL *)problem->argument_gradient + row * problem->argument_stride
+                              : NULL;
         }
         NAME(read_lanes)(work.argument, problem->argument_words, argument);
         if (!backward) {

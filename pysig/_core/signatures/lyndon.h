@@ -8,9 +8,9 @@
 /* Tensors up to the length `depth`; without the scalar term, they have offset[depth + 1] words. */
 typedef struct {
     ptrdiff_t channels, depth;
-    int logarithm;         /* else the exponential */
-    ptrdiff_t power[66];   /* words of a length */
-    ptrdiff_t offset[67];  /* where the words of a length begin; offset[1] = 0 */
+    int logarithm;        /* else the exponential */
+    ptrdiff_t power[66];  /* words of a length */
+    ptrdiff_t offset[67]; /* where the words of a length begin; offset[1] = 0 */
 } tensor_shape;
 
 /* A sparse matrix: the entries of row i are starts[i] ... starts[i + 1] - 1. */

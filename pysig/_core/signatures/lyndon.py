@@ -147,7 +147,8 @@ def bracket_system(channels, depth):
         columns.append(before + source[found])
         values.append(level.coefficient[found])
         before += len(level.value)
-    return sparse_rows(*map(np.concatenate, (rows, columns, values)), before)
+    entries = (np.concatenate(arrays) for arrays in (rows, columns, values))
+    return sparse_rows(before, *entries)
 
 
 @functools.lru_cache(maxsize=16)
@@ -161,10 +162,39 @@ def bracket_expansion(channels, depth):
         values.append(level.coefficient)
         before += len(level.value)
     count = offsets[-1] + channels**depth
-    return sparse_rows(*map(np.concatenate, (rows, columns, values)), count)
+    entries = (np.concatenate(arrays) for arrays in (rows, columns, values))
+    return sparse_rows(count, *entries)
 
 
-def sparse_rows(rows, columns, values, count):
+@functools.lru_cache(maxsize=16)
+def bracket_expansion_transposed(channels, depth):
+    """Return the transposed matrix of `bracket_expansion`."""
+    starts, columns, values = bracket_expansion(channels, depth)
+    rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    return sparse_rows(lyndon_tables(channels, depth).words, columns, rows, values)
+
+
+@functools.lru_cache(maxsize=16)
+def anagram_classes(channels, depth):
+    """
+    Return the Lyndon words sorted by their letters, and where words with other letters begin.
+
+    The starts come first, and one more for the end. Words with the same letters keep their order.
+    """
+    starts, members, before = [np.zeros(1, np.intp)], [], 0
+    for n, (value, period, _) in enumerate(prenecklaces(channels, depth), 1):
+        value = value[period == n]
+        letters = np.sort(value[:, None] // channels ** np.arange(n, dtype=np.intp) % channels)
+        order = np.lexsort(letters.T)
+        changes = np.any(np.diff(letters[order], axis=0) != 0, axis=1)
+        members.append(before + order)
+        before += len(value)
+        ends = np.append(np.flatnonzero(changes) + 1, len(value))
+        starts.append(before - len(value) + ends[ends > 0])
+    return np.concatenate(starts), np.concatenate(members)
+
+
+def sparse_rows(count, rows, columns, values):
     """Return a matrix of `count` rows, given the row of each entry."""
     order = np.argsort(rows, kind="stable")
     starts = np.zeros(count + 1, np.intp)

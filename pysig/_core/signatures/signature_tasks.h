@@ -12,6 +12,7 @@ typedef struct {
     NAME(backward_tree) tree; /* tree.forward serves the forward pass */
     NAME(root) root;          /* lanes of words only */
     NAME(lane) lanes[LANES];
+    ptrdiff_t present; /* with SIGNATURE_LYNDON: the first step of the block that has been read */
     VEC ***states, ***adjoints; /* [block of lanes][length][word]; one block when lanes are paths */
     ptrdiff_t blocks;           /* blocks of lanes in this task */
     ptrdiff_t state_words;      /* vectors of one block of lanes that a checkpoint keeps */
@@ -19,7 +20,8 @@ typedef struct {
     VEC **incoming_levels;      /* stream, backward: the gradient of one row */
     /* The logarithm, its gradient, and what exponential_algebra.h needs to find them. */
     VEC *logarithm, *stages, *stage_gradients;
-    const int32_t **least; /* [length]: of the tables for the Lyndon words, below the lanes' words */
+    const int32_t *
+        *least;         /* [length]: of the tables for the Lyndon words, below the lanes' words */
     VEC *next_gradient; /* [letter]: of the increment after the current block; lanes are paths */
     VEC *scratch;
     char *coarse, *fine; /* checkpoints */
@@ -165,8 +167,7 @@ static size_t NAME(carve_workspace)(const signature_problem *problem, const sign
     if (SIGNATURE_LYNDON && problem->logarithm) {
         const ptrdiff_t lower = signature_words(channels, 1, depth - 1);
         work->logarithm = CARVE(VEC, signature_result_words(problem));
-        work->stages =
-            CARVE(VEC, backward ? tensor_stage_words(problem->logarithm) : 2 * lower);
+        work->stages = CARVE(VEC, backward ? tensor_stage_words(problem->logarithm) : 2 * lower);
         if (backward) work->stage_gradients = CARVE(VEC, 2 * lower);
     }
     if (plan->prefix) NAME(carve_root)(problem, plan, backward, &next, real, work);
@@ -217,6 +218,7 @@ static ptrdiff_t NAME(lane_path)(const signature_problem *problem, const signatu
 
 static void NAME(find_lanes)(const signature_problem *problem, const signature_plan *plan,
                              ptrdiff_t task, NAME(workspace) *work) {
+    work->present = -1;
     if (plan->prefix) {
         /* Lanes without a word stay zero, and add nothing to sums over the lanes. */
         memset(work->parents, 0,
@@ -298,6 +300,8 @@ static ptrdiff_t NAME(task_steps)(const signature_plan *plan, const NAME(workspa
 static void NAME(begin_block)(const signature_problem *problem, const signature_plan *plan,
                               NAME(workspace) *work, ptrdiff_t start, ptrdiff_t end) {
     NAME(tree) *tree = &work->tree.forward;
+    if (SIGNATURE_LYNDON && work->present == start) return; /* the last one comes again, backward */
+    work->present = start;
     tree->steps = end - start < plan->block ? end - start : plan->block;
     if (!plan->prefix) {
         NAME(read_differences)(tree, work->lanes, start, problem->inverse);
@@ -519,8 +523,8 @@ static void NAME(chain_task)(const signature_problem *problem, const signature_p
 static void NAME(load_logarithm_adjoint)(const signature_problem *problem,
                                          const signature_plan *plan, ptrdiff_t task,
                                          NAME(workspace) *work) {
-    NAME(rows) rows = NAME(find_rows)(problem, plan, task, 0, problem->signature,
-                                      problem->path_stride, 0);
+    NAME(rows) rows =
+        NAME(find_rows)(problem, plan, task, 0, problem->signature, problem->path_stride, 0);
     NAME(read_lanes)(work->logarithm, signature_result_words(problem), rows.row);
     NAME(evaluate_series_backward_lanes)(problem->logarithm, problem->lyndon, work->logarithm,
                                          work->states[0][1], work->stages, work->stage_gradients,

@@ -202,8 +202,7 @@ ALWAYS_INLINE void NAME(accumulate_top)(const NAME(tree) *tree, const VEC *word,
 ALWAYS_INLINE void NAME(accumulate_top_words)(const NAME(tree) *tree, const VEC *word, VEC *top,
                                               ptrdiff_t first, ptrdiff_t end,
                                               const ptrdiff_t words) {
-    for (; first + 4 <= end; first += 4)
-        NAME(accumulate_top)(tree, word, top, first, words, 4);
+    for (; first + 4 <= end; first += 4) NAME(accumulate_top)(tree, word, top, first, words, 4);
     switch (end - first) {
         case 3: NAME(accumulate_top)(tree, word, top, first, words, 3); break;
         case 2: NAME(accumulate_top)(tree, word, top, first, words, 2); break;
@@ -256,15 +255,16 @@ static void NAME(descend)(const NAME(tree) *tree, ptrdiff_t length, ptrdiff_t wo
     }
     if (chains == 2) {
         VEC *top = tree->state[length + 2] + child * channels;
-        if (SIGNATURE_LYNDON && least)
-            NAME(accumulate_top_words)(tree, parent, state, 0, least, 1);
+        if (SIGNATURE_LYNDON && least) NAME(accumulate_top_words)(tree, parent, state, 0, least, 1);
         switch (channels) {
             case 1: NAME(descend_top_all)(tree, parent, state, top, least, 1); return;
             case 2: NAME(descend_top_all)(tree, parent, state, top, least, 2); return;
             case 3: NAME(descend_top_all)(tree, parent, state, top, least, 3); return;
             case 4: NAME(descend_top_all)(tree, parent, state, top, least, 4); return;
             case 5: NAME(descend_top_all)(tree, parent, state, top, least, 5); return;
-            default: NAME(descend_top_wide)(tree, length + 1, child, parent, scratch, least); return;
+            default:
+                NAME(descend_top_wide)(tree, length + 1, child, parent, scratch, least);
+                return;
         }
     }
     const ptrdiff_t stride = (chains - 1) * tree->capacity;

@@ -162,7 +162,7 @@ ALWAYS_INLINE void NAME(ascend_top_words)(const NAME(backward_tree) *tree, const
     const size_t bytes = (size_t)(words * tree->forward.capacity) * sizeof(VEC);
     VEC *product = scratch + words * tree->forward.capacity;
     NAME(descend_letters)(&tree->forward, 2, parent, state, scratch, first, words);
-    if (letter >= channels) memset(product, 0, bytes);
+    if (SIGNATURE_LYNDON && letter >= channels) memset(product, 0, bytes);
     ptrdiff_t c = letter;
     for (; c + 4 <= channels; c += 4)
         NAME(contract_top)(tree, scratch, top, product, c, c > letter, words, 4);
@@ -177,41 +177,39 @@ ALWAYS_INLINE void NAME(ascend_top_words)(const NAME(backward_tree) *tree, const
 #define ASCEND_WIDE_WORDS (REGISTERS == 32 ? 4 : 3)
 
 static void NAME(ascend_top_wide)(const NAME(backward_tree) *tree, ptrdiff_t length,
-                                  ptrdiff_t child, VEC *block, VEC *scratch) {
-    const NAME(tree) *forward = &tree->forward;
-    const ptrdiff_t channels = forward->channels;
+                                  ptrdiff_t child, VEC *block, VEC *state, VEC *adjoint,
+                                  const VEC *longest, VEC *scratch) {
+    const ptrdiff_t channels = tree->forward.channels;
     VEC *sum = scratch;
-    scratch += 2 * forward->capacity;
+    scratch += 2 * tree->forward.capacity;
     for (ptrdiff_t first = 0, count; first < channels; first += count) {
         count = channels - first < ASCEND_WIDE_WORDS ? channels - first : ASCEND_WIDE_WORDS;
         NAME(ascent) to = {first ? sum : NULL, first + count < channels ? sum : block};
-        const ptrdiff_t word = child + first;
-        const ptrdiff_t letter = NAME(first_letter)(forward, length, word, count);
-        const VEC *top = tree->adjoint[length + 1] + word * channels;
-        VEC *state = forward->state[length] + word, *adjoint = tree->adjoint[length] + word;
+        const VEC *top = longest + first * channels;
+        const ptrdiff_t letter = NAME(first_letter)(&tree->forward, length, child + first, count);
         switch (count) {
             case 1:
-                NAME(ascend_top_words)(tree, block, to, state, adjoint, top, scratch, first, letter,
-                                       1);
+                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, top,
+                                       scratch, first, letter, 1);
                 break;
             case 2:
-                NAME(ascend_top_words)(tree, block, to, state, adjoint, top, scratch, first, letter,
-                                       2);
+                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, top,
+                                       scratch, first, letter, 2);
                 break;
             case 3:
-                NAME(ascend_top_words)(tree, block, to, state, adjoint, top, scratch, first, letter,
-                                       3);
+                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, top,
+                                       scratch, first, letter, 3);
                 break;
             default:
-                NAME(ascend_top_words)(tree, block, to, state, adjoint, top, scratch, first, letter,
-                                       4);
+                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, top,
+                                       scratch, first, letter, 4);
         }
     }
 }
 
-#define ASCEND_TOP_FROM(channels, first)                                                     \
-    case (channels)*8 + (first):                                                             \
-        NAME(ascend_top)(tree, block, state, adjoint, top, scratch, first, channels);         \
+#define ASCEND_TOP_FROM(channels, first)                                              \
+    case (channels) * 8 + (first):                                                    \
+        NAME(ascend_top)(tree, block, state, adjoint, top, scratch, first, channels); \
         break;
 
 /* child: the first of the word's children, which have this length; least: the first of those that
@@ -221,27 +219,26 @@ static void NAME(ascend_top_any)(const NAME(backward_tree) *tree, ptrdiff_t leng
     const ptrdiff_t channels = tree->forward.channels;
     VEC *state = tree->forward.state[length] + child, *adjoint = tree->adjoint[length] + child;
     const VEC *top = tree->adjoint[length + 1] + child * channels;
-    if (channels > 5) {
-        NAME(ascend_top_wide)(tree, length, child, block, scratch);
-        return;
-    }
-    switch (channels * 8 + least) {
+    switch (channels > 5 ? 0 : channels * 8 + least) {
         ASCEND_TOP_FROM(1, 0)
         ASCEND_TOP_FROM(2, 0)
         ASCEND_TOP_FROM(3, 0)
         ASCEND_TOP_FROM(4, 0)
         ASCEND_TOP_FROM(5, 0)
+        case 0:
+            NAME(ascend_top_wide)(tree, length, child, block, state, adjoint, top, scratch);
+            break;
 #if SIGNATURE_LYNDON
-        ASCEND_TOP_FROM(2, 1)
-        ASCEND_TOP_FROM(3, 1)
-        ASCEND_TOP_FROM(3, 2)
-        ASCEND_TOP_FROM(4, 1)
-        ASCEND_TOP_FROM(4, 2)
-        ASCEND_TOP_FROM(4, 3)
-        ASCEND_TOP_FROM(5, 1)
-        ASCEND_TOP_FROM(5, 2)
-        ASCEND_TOP_FROM(5, 3)
-        ASCEND_TOP_FROM(5, 4)
+            ASCEND_TOP_FROM(2, 1)
+            ASCEND_TOP_FROM(3, 1)
+            ASCEND_TOP_FROM(3, 2)
+            ASCEND_TOP_FROM(4, 1)
+            ASCEND_TOP_FROM(4, 2)
+            ASCEND_TOP_FROM(4, 3)
+            ASCEND_TOP_FROM(5, 1)
+            ASCEND_TOP_FROM(5, 2)
+            ASCEND_TOP_FROM(5, 3)
+            ASCEND_TOP_FROM(5, 4)
 #endif
     }
 }

@@ -156,6 +156,9 @@ from pysig.signatures.signature import (
     signature_channels,
     signature_forward,
 )
+from pysig.signatures.streaming import (
+    SignatureStream,
+)
 from pysig.signatures.window import (
     SignatureWindowsResiduals,
     signature_windows,
@@ -260,6 +263,7 @@ __all__ = [
     "SignatureResiduals",
     "SignatureScaleGradients",
     "SignatureScaleResiduals",
+    "SignatureStream",
     "SignatureToLogsignatureResiduals",
     "SignatureWindowsResiduals",
     "SignatureWordsGradients",

@@ -34,9 +34,9 @@ static void NAME(write_row)(const product_layout *layout, REAL *to, const REAL *
     }
 }
 
-/* Asks for what a later product will read. */
-static void NAME(prefetch_product)(const product_problem *problem, const product_layout *layout,
-                                   ptrdiff_t number) {
+/* Asks for what a later product will read.  Not inline, GCC takes it for a function without effect. */
+ALWAYS_INLINE void NAME(prefetch_product)(const product_problem *problem,
+                                          const product_layout *layout, ptrdiff_t number) {
     const ptrdiff_t member = number / problem->rows, r = number % problem->rows;
     for (int f = 0; f < problem->factors; f++) {
         const char *row = (const char *)NAME(find_row)(&problem->factor[f], member, r);
@@ -131,7 +131,7 @@ static void NAME(product_tasks)(int kind, const product_problem *problem, ptrdif
             NAME(gradient_row)(problem, &layout, number, workspace);
             continue;
         }
-        if (number + 1 < last) NAME(prefetch_product)(problem, &layout, number + 1);
+        if (number + 2 < last) NAME(prefetch_product)(problem, &layout, number + 2);
         NAME(multiply_rows)(problem, &layout, number, workspace);
     }
 }

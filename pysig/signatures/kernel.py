@@ -387,17 +387,18 @@ def check_kernel(x, y, dyadic_order, static_kernel, sigma):
 
 def check_gram(x, y, dyadic_order, static_kernel, sigma):
     """Check all arguments of `signature_gram`, and return them with arrays converted."""
-    x, y = check_paths(x, y)
+    if y is None:
+        x = check_path(real_array(x, "x"), "x")
+    else:
+        x, y = check_paths(x, y)
     orders = check_orders(dyadic_order)
     return SignatureGramResiduals(x, y, orders, *check_static_kernel(static_kernel, sigma))
 
 
 def check_paths(x, y):
-    """Return both batches of paths as arrays of one type; y may be None."""
+    """Return both batches of paths as arrays of one type."""
     namespace(x=x, y=y)
     x = check_path(real_array(x, "x"), "x")
-    if y is None:
-        return x, None
     y = check_path(real_array(y, "y", x.dtype), "y")
     if x.shape[-1] != y.shape[-1]:
         raise ValueError(

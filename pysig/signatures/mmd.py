@@ -172,7 +172,7 @@ def signature_mmd_backward(residuals, grad):
     """
     if not isinstance(residuals, SignatureMmdResiduals):
         raise TypeError(f"residuals must be SignatureMmdResiduals, not {type(residuals).__name__}")
-    x, y, unbiased, *options = residuals
+    x, y, unbiased = residuals[:3]
     namespace(x=x, grad=grad)
     grad = real_array(grad, "grad", x.dtype)
     if grad.shape != x.shape[:-3]:
@@ -186,11 +186,11 @@ def signature_mmd_backward(residuals, grad):
         size, other = x_row.shape[0], y_row.shape[0]
         one = grad.reshape(-1)[i]
         across = signature_gram_backward(
-            SignatureGramResiduals(x_row, y_row, *options),
+            gram_residuals(residuals, x_row, y_row),
             xp.ascontiguousarray(xp.broadcast_to(-2 * one / (size * other), (size, other))),
         )
         for to, row, part in ((x_to, x_row, across.x), (y_to, y_row, across.y)):
-            within = SignatureGramResiduals(row, None, *options)
+            within = gram_residuals(residuals, row, None)
             weights = one * mean_weights(xp, row.shape[0], unbiased, x.dtype)
             to[...] = signature_gram_backward(within, weights).x + part
     return SignatureMmdGradients(x_gradient, y_gradient)
@@ -198,8 +198,6 @@ def signature_mmd_backward(residuals, grad):
 
 def check(x, y, unbiased, dyadic_order, static_kernel, sigma):
     """Check all arguments, and return them with arrays converted."""
-    if y is None:
-        raise TypeError("y must be an array of paths, not None")
     x, y = check_paths(x, y)
     unbiased = boolean(unbiased, "unbiased")
     if x.ndim < 3 or y.ndim < 3 or x.shape[:-3] != y.shape[:-3]:
@@ -217,6 +215,12 @@ def check(x, y, unbiased, dyadic_order, static_kernel, sigma):
     return SignatureMmdResiduals(x, y, unbiased, orders, *check_static_kernel(static_kernel, sigma))
 
 
+def gram_residuals(residuals, x, y):
+    """Return what the Gram matrix of two samples, or of one, is evaluated from."""
+    options = residuals.dyadic_order, residuals.static_kernel, residuals.sigma
+    return SignatureGramResiduals(x, y, *options)
+
+
 def as_rows(samples):
     """Return samples with all leading axes in one."""
     return samples.reshape(math.prod(samples.shape[:-3]), *samples.shape[-3:])
@@ -232,14 +236,14 @@ def mean_weights(xp, size, unbiased, dtype):
 
 def evaluate(residuals):
     """Return the estimates."""
-    x, y, unbiased, *options = residuals
+    x, y, unbiased = residuals[:3]
     xp = namespace_of(x)
     result = xp.empty(x.shape[:-3], x.dtype)
     for i, (x_row, y_row) in enumerate(zip(as_rows(x), as_rows(y), strict=True)):
-        across = evaluate_gram(SignatureGramResiduals(x_row, y_row, *options))
+        across = evaluate_gram(gram_residuals(residuals, x_row, y_row))
         total = -2 * across.mean()
         for row in (x_row, y_row):
-            within = evaluate_gram(SignatureGramResiduals(row, None, *options))
+            within = evaluate_gram(gram_residuals(residuals, row, None))
             total = total + (within * mean_weights(xp, row.shape[0], unbiased, x.dtype)).sum()
         result.reshape(-1)[i] = total
     return result[()]

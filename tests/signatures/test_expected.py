@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import arrays as pysig
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("xp")
 DTYPES = (np.float32, np.float64)
 
 
-def brownian(rng, *shape, dtype=np.float64):
+def brownian(rng, *shape, dtype: Any = np.float64):
     """Return paths of total size about one."""
     return (np.cumsum(rng.standard_normal(shape), axis=-2) / np.sqrt(shape[-2])).astype(dtype)
 

@@ -15,6 +15,8 @@ from reference import kernel_reference as reference
 from reference.accuracy import wide
 from reference.kernel_reference import LINEAR, StaticKernel
 
+pytestmark = pytest.mark.usefixtures("xp")
+
 DTYPES = (np.float32, np.float64)
 STATIC_KERNELS = (LINEAR, StaticKernel(0.75))
 ORDERS = ((0, 0), (1, 0), (0, 2), (1, 1), (2, 3), (5, 0))
@@ -196,7 +198,7 @@ def test_leading_axes(rng):
     assert gradients.y.shape == (3, 6, 2)
     value, residuals = pysig.signature_kernel_forward(x[0, 0], y[0])
     assert np.shape(value) == ()
-    assert pysig.signature_kernel_backward(residuals, 1.0).x.shape == (5, 2)
+    assert pysig.signature_kernel_backward(residuals, np.array(1.0)).x.shape == (5, 2)
 
 
 # --- closed forms and limits ---------------------------------------------------------------------
@@ -243,7 +245,7 @@ def test_gradient_has_the_limit_of_signatures(rng):
     gradients = []
     for order in range(7):
         _, kernel_residuals = pysig.signature_kernel_forward(x, y, dyadic_order=order)
-        gradients.append(pysig.signature_kernel_backward(kernel_residuals, 1.0).x)
+        gradients.append(pysig.signature_kernel_backward(kernel_residuals, np.array(1.0)).x)
     np.testing.assert_allclose(extrapolated(gradients), expected, rtol=1e-9, atol=1e-11)
 
 
@@ -306,7 +308,7 @@ def test_backward_is_the_adjoint_of_the_derivative(rng, orders, static):
     derivative = reference.kernel(x + 1j * step * u, y + 1j * step * v, orders, static).imag / step
     options = {"dyadic_order": orders, **static.options()}
     _, residuals = pysig.signature_kernel_forward(x, y, **options)
-    gradients = pysig.signature_kernel_backward(residuals, 3.0)
+    gradients = pysig.signature_kernel_backward(residuals, np.array(3.0))
     actual = (gradients.x * u).sum() + (gradients.y * v).sum()
     assert actual == pytest.approx(3 * derivative, rel=1e-12)
 

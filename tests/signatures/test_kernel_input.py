@@ -148,6 +148,7 @@ def path(*shape: int, dtype: Any = float) -> np.ndarray:
     [
         ((path(3), path(3, 2)), {}, ValueError, "x must have the shape"),
         ((path(3, 2), path(0, 2)), {}, ValueError, "y must have the shape"),
+        ((path(3, 2), "path"), {}, TypeError, "y must be float32, float64 or integers"),
         ((path(3, 0), path(3, 0)), {}, ValueError, "x must have the shape"),
         ((path(3, 2), path(3, 1)), {}, ValueError, "same number of channels, not 2 and 1"),
         ((path(3, 2), path(3, 2, dtype="f4")), {}, TypeError, "y must be float64"),

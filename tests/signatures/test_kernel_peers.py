@@ -9,6 +9,8 @@ import arrays as pysig
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.usefixtures("xp")
+
 PEERS = np.load(Path(__file__).with_name("kernel_peers.npz"), allow_pickle=False)
 
 

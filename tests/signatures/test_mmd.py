@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import arrays as pysig
 import numpy as np
@@ -11,10 +12,12 @@ from reference import kernel_reference as reference
 from reference.accuracy import wide
 from reference.kernel_reference import LINEAR, StaticKernel
 
+pytestmark = pytest.mark.usefixtures("xp")
+
 DTYPES = (np.float32, np.float64)
 
 
-def brownian(rng, *shape, dtype=np.float64):
+def brownian(rng, *shape, dtype: Any = np.float64):
     """Return paths of total size about one."""
     return (np.cumsum(rng.standard_normal(shape), axis=-2) / np.sqrt(shape[-2])).astype(dtype)
 

@@ -56,12 +56,12 @@ typedef struct {
 /* How a problem is cut into tasks; it depends on the sizes only, never on the number of threads,
  * and so does the result. */
 typedef struct {
-    int level;                 /* instruction set */
-    ptrdiff_t rows, columns;   /* of a block, in fine cells: powers of two */
+    int level;                             /* instruction set */
+    ptrdiff_t rows, columns;               /* of a block, in fine cells: powers of two */
     ptrdiff_t coarse_rows, coarse_columns; /* what a block needs of the coarse cells */
-    ptrdiff_t groups;          /* of lanes: several y, or several pairs */
-    ptrdiff_t chunk, chunks;   /* forward: of x, that go through a group together */
-    ptrdiff_t slots;           /* backward: sums over groups, of the gradient of x */
+    ptrdiff_t groups;                      /* of lanes: several y, or several pairs */
+    ptrdiff_t chunk, chunks;               /* forward: of x, that go through a group together */
+    ptrdiff_t slots;                       /* backward: sums over groups, of the gradient of x */
     ptrdiff_t forward_tasks, backward_tasks;
 } kernel_plan;
 

@@ -41,7 +41,8 @@ static void NAME(points_to_letters)(VEC *points, ptrdiff_t length, ptrdiff_t cha
                                     REAL scale) {
     const ptrdiff_t count = (length - 1) * channels;
     if (linear) {
-        for (ptrdiff_t i = 0; i < count; i++) points[i] = scale * (points[i + channels] - points[i]);
+        for (ptrdiff_t i = 0; i < count; i++)
+            points[i] = scale * (points[i + channels] - points[i]);
         return;
     }
     for (ptrdiff_t i = length - 1; i >= 0; i--) {

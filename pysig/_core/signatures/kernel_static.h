@@ -151,11 +151,10 @@ static void NAME(static_block)(const kernel_problem *problem, const NAME(letters
 
 /* From the gradient of t to that of the block's letters, x scaled already if the kernel is linear.
  * distances: room for what `nodes` is. */
-static void NAME(static_block_backward)(const kernel_problem *problem,
-                                        const NAME(letters) *letters, ptrdiff_t rows,
-                                        ptrdiff_t columns, REAL scale, const VEC *t_gradient,
-                                        ptrdiff_t stride, VEC *weights, VEC *x_gradient,
-                                        VEC *y_gradient) {
+static void NAME(static_block_backward)(const kernel_problem *problem, const NAME(letters) *letters,
+                                        ptrdiff_t rows, ptrdiff_t columns, REAL scale,
+                                        const VEC *t_gradient, ptrdiff_t stride, VEC *weights,
+                                        VEC *x_gradient, VEC *y_gradient) {
     const ptrdiff_t width = letters->width;
     ptrdiff_t weight_stride = stride;
     const VEC *weight = t_gradient;
@@ -166,7 +165,8 @@ static void NAME(static_block_backward)(const kernel_problem *problem,
         else
             NAME(pair_letters)(0, 1, letters, rows + 1, columns + 1, weights, weight_stride);
         for (ptrdiff_t i = 0; i <= rows; i++) {
-            const VEC *const above = t_gradient + (i - 1) * stride, *const row = t_gradient + i * stride;
+            const VEC *const above = t_gradient + (i - 1) * stride, *const row =
+                                                                        t_gradient + i * stride;
             VEC *const node = weights + i * weight_stride;
             VEC before = (VEC){0}, value, derivative;
             for (ptrdiff_t j = 0; j <= columns; j++) {

@@ -162,10 +162,10 @@ static void NAME(sweep_block)(const NAME(block) *block, const VEC *t, VEC *above
 
 #undef SWEEP
 
-#define UNSWEEP(rows, share, refined)                                                          \
-    NAME(unsweep_strip)(rows, share, refined, strip_t, t_gradient + (strip_t - t),             \
-                        block->stride, block->coarse_columns, block->repeat, k + r * width,    \
-                        width, &strip, corner)
+#define UNSWEEP(rows, share, refined)                                                             \
+    NAME(unsweep_strip)(rows, share, refined, strip_t, t_gradient + (strip_t - t), block->stride, \
+                        block->coarse_columns, block->repeat, k + r * width, width, &strip,       \
+                        corner)
 
 /* The adjoint of sweep_block; adjoint: in the block's first column; corner: b g of the cell below
  * and to the right of the block. */

@@ -95,8 +95,8 @@ static NAME(block) NAME(find_block)(const kernel_problem *problem, const kernel_
     return block;
 }
 
-static NAME(letters) NAME(block_letters)(const NAME(kernel_memory) *work,
-                                         const NAME(block) *block) {
+static NAME(letters)
+    NAME(block_letters)(const NAME(kernel_memory) *work, const NAME(block) *block) {
     NAME(letters) letters = work->letters;
     letters.x = NAME(letter_address)(letters.x, block->coarse_row * letters.width, letters.shared);
     letters.y += block->coarse_column * letters.width;
@@ -138,14 +138,14 @@ static VEC NAME(solve)(const kernel_problem *problem, const kernel_plan *plan,
 
 /* One block backwards; corner: b g of the cell below and to the right of it. */
 static void NAME(solve_block_backward)(const kernel_problem *problem, const kernel_plan *plan,
-                                       const NAME(kernel_memory) *work,
-                                       const NAME(block) *block, VEC corner) {
+                                       const NAME(kernel_memory) *work, const NAME(block) *block,
+                                       VEC corner) {
     const ptrdiff_t down = block->row / plan->rows, width = plan->columns + 1;
     const ptrdiff_t columns = kernel_fine_columns(problem);
     const ptrdiff_t across = kernel_ceil_divide(columns, plan->columns);
     const VEC *edge_row = work->edge_rows + down * (columns + 1) + block->column;
-    const VEC *edge_column = work->edge_columns +
-                             (down * across + block->column / plan->columns) * (plan->rows + 1);
+    const VEC *edge_column =
+        work->edge_columns + (down * across + block->column / plan->columns) * (plan->rows + 1);
     memcpy(work->k, edge_row, sizeof(VEC) * (size_t)(block->columns + 1));
     memcpy(work->left, edge_column, sizeof(VEC) * (size_t)(block->rows + 1));
     for (ptrdiff_t r = 1; r <= block->rows; r++)
@@ -283,7 +283,8 @@ static void NAME(write_x_gradient)(const kernel_problem *problem, const NAME(pai
     const ptrdiff_t count = problem->x_length * problem->channels;
     REAL *const gradient = (REAL *)problem->x_gradient, *to[LANES];
     NAME(letters_to_points)(work->x_gradient, work->letters.x, pairs->shared, problem->x_length,
-                            problem->channels, problem->static_kernel == KERNEL_LINEAR, work->scale);
+                            problem->channels, problem->static_kernel == KERNEL_LINEAR,
+                            work->scale);
     if (problem->pairing != KERNEL_PAIRS) {
         NAME(add_lanes)(work->x_gradient, count,
                         gradient + (slot * problem->x_count + pairs->x[0]) * count);

@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         rows = [signature_row(cupy, shape, dtype, limits, options.repeats) for shape in shapes]
         print(table(HEADER, rows))
+        print(f"\n## Logsignature, words, {dtype}\n")
+        rows = [logsignature_row(cupy, shape, dtype, options.repeats) for shape in shapes]
+        print(table(LOGSIGNATURE_HEADER, rows))
 
 
 def require_gpu() -> Any:
@@ -186,6 +189,48 @@ def signature_row(cupy: Any, shape: Shape, dtype: str, limits: Limits, repeats: 
         digits(backwards.minimum / forward.minimum),
         digits(cpu_forward.minimum / forward.minimum),
         digits(cpu_backward.minimum / backwards.minimum),
+    ]
+
+
+LOGSIGNATURE_HEADER = (
+    "shape",
+    "forward ms",
+    "forward / signature's",
+    "gradient ms",
+    "gradient / signature's",
+    "CPU / GPU forward",
+    "CPU / GPU gradient",
+)
+
+
+def logsignature_row(cupy: Any, shape: Shape, dtype: str, repeats: int) -> list[str]:
+    """Compare one shape with the CPU, measure it, and return a line of the table."""
+    host = normal(shape[:3], dtype, seed=1) / shape.length
+    value, residuals = pysig.logsignature_forward(host, shape.depth)
+    path, grad = cupy.asarray(host), cupy.asarray(value)
+    there, residuals_there = pysig.logsignature_forward(path, shape.depth)
+    compare(cupy, there, value, dtype)
+    gradient = pysig.logsignature_backward(residuals, value).path
+    compare(cupy, pysig.logsignature_backward(residuals_there, grad).path, gradient, dtype)
+    whole, whole_residuals = pysig.signature_forward(path, shape.depth)
+
+    def timing(call: Callable[[], object]) -> Timing:
+        return device_timing(cupy, call, repeats)
+
+    forward = timing(lambda: pysig.logsignature(path, shape.depth))
+    backward = timing(lambda: pysig.logsignature_backward(residuals_there, grad))
+    whole_forward = timing(lambda: pysig.signature(path, shape.depth))
+    whole_backward = timing(lambda: pysig.signature_backward(whole_residuals, whole))
+    cpu_forward = host_timing(lambda: pysig.logsignature(host, shape.depth), 3)
+    cpu_backward = host_timing(lambda: pysig.logsignature_backward(residuals, value), 3)
+    return [
+        str(shape),
+        forward.cell(),
+        digits(forward.minimum / whole_forward.minimum),
+        backward.cell(),
+        digits(backward.minimum / whole_backward.minimum),
+        digits(cpu_forward.minimum / forward.minimum),
+        digits(cpu_backward.minimum / backward.minimum),
     ]
 
 

@@ -99,7 +99,7 @@ class Path:
     products; a query, up to three products, or up to 31 steps if it is inside a piece of 32
     increments. Memory: 2 + log₂(length / 32) / 32 signatures for each point.
 
-    Intervals are exact up to some roundings; no inverse is taken (see docs/path.md).
+    No inverse is taken: each result is as accurate as if it was computed by itself (docs/path.md).
 
     Examples
     --------
@@ -120,8 +120,9 @@ class Path:
         self.scalar_term = checked.scalar_term
         self.channels = points.shape[-1]
         self._lead = points.shape[:-2]
-        given = basepoint is not None and basepoint is not True
-        self._basepoint = basepoint.shape if given else basepoint
+        self._basepoint = basepoint
+        if basepoint is not None and basepoint is not True:
+            self._basepoint = basepoint.shape
         xp = namespace_of(points)
         self._batch = int(np.prod(self._lead, dtype=np.intp))
         points = points.reshape(self._batch, *points.shape[-2:])
@@ -541,7 +542,8 @@ def evaluate(residuals):
         if not result.size:
             return result
         rows = find_rows(residuals)
-        flat = result.reshape(len(points), residuals.start.size, result.shape[-1])
+        words = residuals.prefixes.shape[-1] + scalar_term
+        flat = result.reshape(len(points), residuals.start.size, words)
         sizes = points.shape[-1], residuals.depth
         multiply(flat, tables_of(residuals), rows.indices, *sizes, scalar_term)
         for part in inside_parts(residuals, rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def test_scalar_term_and_type(rng, length, dtype):
 def test_backward_is_the_adjoint_of_the_derivative(rng):
     """<grad, J v> = <Jᵀ grad, v>, with J v by a central difference that is exact for depth 2."""
     path, direction = short_path(rng, 2, 2, 40, 3)
-    options = {"depth": 2, "length": 12, "stride": 1}
+    options: dict[str, Any] = {"depth": 2, "length": 12, "stride": 1}
     _, residuals = pysig.signature_windows_forward(path, **options)
     difference = pysig.signature_windows(path + direction, **options)
     difference -= pysig.signature_windows(path - direction, **options)

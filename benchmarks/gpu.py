@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"\n## Logsignature, words, {dtype}\n")
         rows = [logsignature_row(cupy, shape, dtype, options.repeats) for shape in shapes]
         print(table(LOGSIGNATURE_HEADER, rows))
+        print(f"\n## Products, windows and intervals, {dtype}\n")
+        print(table(PATH_HEADER, path_rows(cupy, dtype, limits, options)))
 
 
 def require_gpu() -> Any:
@@ -253,6 +256,64 @@ def with_array_functions(cupy: Any, path: Any, depth: int) -> Any:
                 value = outer.reshape(batch, -1)
             levels[k - 1] += value
     return cupy.concatenate(levels, axis=1)
+
+
+# ------------------------------------------------------------------ products, windows and intervals
+
+PATH_HEADER = ("what", "forward ms", "of bytes", "gradient ms", "CPU / GPU", "CPU / GPU gradient")
+
+
+def path_rows(
+    cupy: Any, dtype: str, limits: Limits, options: argparse.Namespace
+) -> list[list[str]]:
+    """Measure products of 4 channels to depth 4, and what is made of them."""
+    length = 100 if options.dry_run else 100_000
+    rng = np.random.default_rng(2)
+    path = normal((length, 4), dtype, seed=3) / np.asarray(length**0.5, dtype)
+    start = rng.integers(0, length - 1, length)
+    end = start + 1 + rng.integers(1, length - start)
+    first, second = normal((2, length, 340), dtype, seed=4)
+
+    def combine(first: Any, second: Any) -> tuple[Any, Callable[[], Any]]:
+        value, residuals = pysig.signature_combine_forward(first, second, 4, 4)
+        return value, lambda: pysig.signature_combine_backward(residuals, value).first
+
+    def windows(path: Any) -> tuple[Any, Callable[[], Any]]:
+        value, residuals = pysig.signature_windows_forward(path, 4, length=length // 10)
+        return value, lambda: pysig.signature_windows_backward(residuals, value)
+
+    def queries(prepared: pysig.Path) -> tuple[Any, Callable[[], Any]]:
+        value, residuals = prepared.signature_forward(start, end)
+        return value, lambda: prepared.signature_backward(residuals, value).path
+
+    there, here = pysig.Path(cupy.asarray(path), 4), pysig.Path(path, 4)
+    moved = [cupy.asarray(array) for array in (first, second)]
+    cases: tuple[tuple[str, Callable[..., Any], list[Any], list[Any], int], ...] = (
+        ("products", combine, moved, [first, second], 3),
+        ("windows", windows, [cupy.asarray(path)], [path], 7),
+        ("intervals", queries, [there], [here], 11),
+    )
+    rows = []
+    for name, function, device_arguments, arguments, tables in cases:
+        value, backward = function(*arguments)
+        value_there, backward_there = function(*device_arguments)
+        compare(cupy, value_there, value, dtype)
+        compare(cupy, backward_there(), backward(), dtype)
+        forward = device_timing(cupy, partial(function, *device_arguments), options.repeats)
+        gradient = device_timing(cupy, backward_there, options.repeats)
+        traffic = tables * value.nbytes / forward.minimum / limits.bytes
+        on_cpu = host_timing(partial(function, *arguments), 3), host_timing(backward, 3)
+        rows.append(
+            [
+                name,
+                forward.cell(),
+                f"{traffic:.0%}",
+                gradient.cell(),
+                digits(on_cpu[0].minimum / forward.minimum),
+                digits(on_cpu[1].minimum / gradient.minimum),
+            ]
+        )
+    return rows
 
 
 if __name__ == "__main__":

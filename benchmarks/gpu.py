@@ -21,10 +21,13 @@ import numpy as np
 from _measure import machine
 from _report import digits, table
 from _signature_calls import SHAPES, Shape, normal
+from _signature_kernel import SHAPES as GRAMS
+from _signature_kernel import Gram, paths
 
 import pysig
 
 TINY_SHAPES = [Shape(2, 5, 3, 3), Shape(1, 9, 7, 2)]
+TINY_GRAMS = [Gram(2, 5, 3, 1, None), Gram(3, 4, 2, 0, 1.0)]
 AGREEMENT = {"float64": 1e-12, "float32": 1e-4}  # times the largest number of a result
 COPY_BYTES = 2**30
 MATRIX_SIZE = 4096
@@ -62,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(table(LOGSIGNATURE_HEADER, rows))
         print(f"\n## Products, windows and intervals, {dtype}\n")
         print(table(PATH_HEADER, path_rows(cupy, dtype, limits, options)))
+        print(f"\n## Gram matrices of the signature kernel, {dtype}\n")
+        grams = TINY_GRAMS if options.dry_run else GRAMS
+        print(table(GRAM_HEADER, [gram_row(cupy, g, dtype, options.repeats) for g in grams]))
 
 
 def require_gpu() -> Any:

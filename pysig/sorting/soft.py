@@ -45,7 +45,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pysig._core.array import boolean, is_cupy, namespace, real_array
+from pysig._core.array import boolean, device_of, namespace, namespace_of, real_array
 from pysig._core.axis import axis_number, from_rows, to_rows
 from pysig._core.sorting import soft as cpu_kernel
 
@@ -165,7 +165,7 @@ def soft_sort(
     array([1.66666667, 2.66666667, 3.66666667])
     """
     options = check_options(regularization, regularization_strength, direction)
-    x, rows, axis = check_rows(x, axis, takes_cupy=True)
+    x, rows, axis = check_rows(x, axis)
     return dispatch(x, evaluate_values, ("sort", regularization), x, rows, axis, options)
 
 
@@ -195,7 +195,7 @@ def soft_sort_forward(
     array([0.25, 0.25, 0.25, 0.25])
     """
     options = check_options(regularization, regularization_strength, direction)
-    x, rows, axis = check_rows(x, axis, takes_cupy=True)
+    x, rows, axis = check_rows(x, axis)
     return dispatch(x, evaluate_sort, regularization, direction, x, rows, axis, options)
 
 
@@ -307,7 +307,7 @@ def soft_rank(
     array([3.  , 1.25, 1.75])
     """
     options = check_options(regularization, regularization_strength, direction)
-    x, rows, axis = check_rows(x, axis, takes_cupy=True)
+    x, rows, axis = check_rows(x, axis)
     return dispatch(x, evaluate_values, ("rank", regularization), x, rows, axis, options)
 
 
@@ -336,7 +336,7 @@ def soft_rank_forward(
     array([ 0.  ,  0.25, -0.25])
     """
     options = check_options(regularization, regularization_strength, direction)
-    x, rows, axis = check_rows(x, axis, takes_cupy=True)
+    x, rows, axis = check_rows(x, axis)
     return dispatch(x, evaluate_rank, regularization, direction, x, rows, axis, options)
 
 
@@ -412,26 +412,16 @@ def check_strength(strength):
     return strength
 
 
-def check_rows(x, axis, name="x", *, takes_cupy=False):
+def check_rows(x, axis, name="x"):
     """Return `x` as an array, as rows along the axis, and the axis counted from 0."""
-    if not takes_cupy:
-        refuse_cupy(x, name)
     x = real_array(x, name)
     axis = axis_number(axis, x.ndim, name)
     if x.shape[axis] > LARGEST_LENGTH:
         raise ValueError(
             f"{name} must have at most {LARGEST_LENGTH} entries along the axis, not {x.shape[axis]}"
         )
-    if isinstance(x, np.ndarray):
+    with device_of(x):
         return x, to_rows(x, axis), axis
-    with x.device:
-        return x, to_rows(x, axis), axis
-
-
-def refuse_cupy(array, name):
-    """Raise TypeError for CuPy arrays."""
-    if is_cupy(array):
-        raise TypeError(f"{name}: CuPy arrays have no kernels here yet; use cupy.asnumpy")
 
 
 def check_residuals(residuals, kind):
@@ -446,19 +436,26 @@ def result_shape(moved, axis):
     return (*others[:axis], n, *others[axis:])
 
 
-def check_grad(grad, shape, dtype, axis, what, of=None):
-    """Return `grad` as an array, and as rows; with `of`, an array of the residuals, also CuPy's."""
-    if of is None:
-        refuse_cupy(grad, "grad")
-    else:
-        namespace(residuals=of, grad=grad)
+def check_grad(grad, shape, dtype, axis, what, of):
+    """Return `grad` as an array, and as rows; `of` is an array of the residuals."""
+    namespace(residuals=of, grad=grad)
     grad = real_array(grad, "grad", dtype)
     if grad.shape != shape:
         raise ValueError(f"grad must have the shape of {what}, {shape}, not {grad.shape}")
-    if isinstance(grad, np.ndarray):
+    with device_of(grad):
         return grad, to_rows(grad, axis)
-    with grad.device:
-        return grad, to_rows(grad, axis)
+
+
+def check_small_grad(grad, shape, dtype, what, of):
+    """Return `grad` as an array of `dtype`; it may be a number where there is one result."""
+    if isinstance(grad, numbers.Real) or (isinstance(grad, np.ndarray) and not grad.ndim):
+        with device_of(of):
+            grad = namespace_of(of).full((), float(grad), dtype)
+    namespace(residuals=of, grad=grad)
+    grad = real_array(grad, "grad", dtype)
+    if grad.shape != shape:
+        raise ValueError(f"grad must have the shape of {what}, {shape}, not {grad.shape}")
+    return grad
 
 
 def sort_rows(rows, order):

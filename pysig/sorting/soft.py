@@ -324,8 +324,8 @@ def soft_rank_forward(
     value : ndarray
         As `soft_rank` returns it.
     residuals : SoftRankResiduals
-        For `soft_rank_backward`: 4 bytes for each entry, 5 with "kl". It refers to the result, which
-        must not change meanwhile.
+        For `soft_rank_backward`: 4 bytes for each entry, 5 with "kl". It refers to the result,
+        which must not change meanwhile.
 
     Examples
     --------

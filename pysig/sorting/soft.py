@@ -46,7 +46,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pysig._core.array import boolean, device_of, namespace, namespace_of, real_array
-from pysig._core.axis import axis_number, from_rows, to_rows
+from pysig._core.axis import axis_number, from_rows, moved_shape, reshaped, to_rows
 from pysig._core.sorting import soft as cpu_kernel
 
 __all__ = [
@@ -399,6 +399,8 @@ def check_options(regularization, strength, direction):
 
 def check_strength(strength):
     """Return the regularisation strength as a float."""
+    if type(strength) is float and SMALLEST_STRENGTH <= strength < math.inf:
+        return strength
     if isinstance(strength, (bool, np.bool_)) or not isinstance(strength, numbers.Real):
         raise TypeError(
             f"regularization_strength must be a real number, not {type(strength).__name__}"
@@ -420,8 +422,7 @@ def check_rows(x, axis, name="x"):
         raise ValueError(
             f"{name} must have at most {LARGEST_LENGTH} entries along the axis, not {x.shape[axis]}"
         )
-    with device_of(x):
-        return x, to_rows(x, axis), axis
+    return x, to_rows(x, axis), axis
 
 
 def check_residuals(residuals, kind):
@@ -442,8 +443,7 @@ def check_grad(grad, shape, dtype, axis, what, of):
     grad = real_array(grad, "grad", dtype)
     if grad.shape != shape:
         raise ValueError(f"grad must have the shape of {what}, {shape}, not {grad.shape}")
-    with device_of(grad):
-        return grad, to_rows(grad, axis)
+    return grad, to_rows(grad, axis)
 
 
 def check_small_grad(grad, shape, dtype, what, of):
@@ -502,11 +502,11 @@ def evaluate_sort(xp, kernel, regularization, direction, x, rows, axis, options)
     if rows.size:
         kind = ("sort", regularization)
         run_forward(kernel, kind, value, rows, options, order, starts, weights)
-    moved = (*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis])
+    moved = moved_shape(x.shape, axis)
     residuals = SoftSortResiduals(
-        order.reshape(moved),
-        starts.reshape(moved),
-        None if weights is None else weights.reshape(moved),
+        reshaped(order, moved),
+        reshaped(starts, moved),
+        None if weights is None else reshaped(weights, moved),
         value.dtype,
         regularization,
         options[1],
@@ -529,11 +529,17 @@ def evaluate_rank(xp, kernel, regularization, direction, x, rows, axis, options)
     if rows.size:
         kind = ("rank", regularization)
         run_forward(kernel, kind, value, rows, options, order, starts, blocks=blocks)
-    moved = (*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis])
-    arrays = (
-        array if array is None else array.reshape(moved) for array in (value, blocks, order, starts)
+    moved = moved_shape(x.shape, axis)
+    residuals = SoftRankResiduals(
+        reshaped(value, moved),
+        None if blocks is None else reshaped(blocks, moved),
+        None if order is None else reshaped(order, moved),
+        None if starts is None else reshaped(starts, moved),
+        regularization,
+        options[1],
+        axis,
+        direction,
     )
-    residuals = SoftRankResiduals(*arrays, regularization, options[1], axis, direction)
     return from_rows(value, x.shape, axis), residuals
 
 
@@ -563,7 +569,7 @@ def evaluate_gradients(xp, kernel, operation, residuals, grad, rows, axis, with_
             strengths,
             rows,
             *(
-                array if array is None else array.reshape(rows.shape)
+                array if array is None else reshaped(array, rows.shape)
                 for array in (ranks, order, starts, weights, blocks)
             ),
             (operation, residuals.regularization),

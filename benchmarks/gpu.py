@@ -201,6 +201,48 @@ def signature_row(cupy: Any, shape: Shape, dtype: str, limits: Limits, repeats: 
     ]
 
 
+GRAM_HEADER = (
+    "paths, length, channels",
+    "forward ms",
+    "10⁹ cells/s",
+    "gradient ms",
+    "gradient / forward",
+    "CPU / GPU forward",
+    "CPU / GPU gradient",
+)
+
+
+def gram_row(cupy: Any, gram: Gram, dtype: str, repeats: int) -> list[str]:
+    """Compare a Gram matrix with the CPU's, measure it, and return a line of the table."""
+    host = paths(gram, dtype, 0), paths(gram, dtype, 1)
+    value, residuals = pysig.signature_gram_forward(*host, **gram.options())
+    moved, grad = [cupy.asarray(path) for path in host], cupy.asarray(value)
+    there, residuals_there = pysig.signature_gram_forward(*moved, **gram.options())
+    compare(cupy, there, value, dtype)
+    gradients = pysig.signature_gram_backward(residuals, value)
+    for one, other in zip(
+        pysig.signature_gram_backward(residuals_there, grad), gradients, strict=True
+    ):
+        compare(cupy, one, other, dtype)
+
+    def backward() -> object:
+        return pysig.signature_gram_backward(residuals_there, grad)
+
+    forward = device_timing(cupy, lambda: pysig.signature_gram(*moved, **gram.options()), repeats)
+    backwards = device_timing(cupy, backward, repeats)
+    cpu_forward = host_timing(lambda: pysig.signature_gram(*host, **gram.options()), 3)
+    cpu_backward = host_timing(lambda: pysig.signature_gram_backward(residuals, value), 3)
+    return [
+        str(gram),
+        forward.cell(),
+        digits(gram.cells() / forward.minimum / 1e9),
+        backwards.cell(),
+        digits(backwards.minimum / forward.minimum),
+        digits(cpu_forward.minimum / forward.minimum),
+        digits(cpu_backward.minimum / backwards.minimum),
+    ]
+
+
 LOGSIGNATURE_HEADER = (
     "shape",
     "forward ms",

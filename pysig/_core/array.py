@@ -3,6 +3,7 @@
 Which library the arrays belong to, which type they have, and errors that name the argument.
 """
 
+import contextlib
 import operator
 import sys
 from typing import Any
@@ -63,6 +64,11 @@ def namespace_of(array):
     return np if isinstance(array, np.ndarray) else sys.modules["cupy"]
 
 
+def device_of(array):
+    """Return a context in which work goes to the device that a checked array is on."""
+    return contextlib.nullcontext() if isinstance(array, np.ndarray) else array.device
+
+
 def real_array(value, name, dtype=None):
     """
     Return `value` as a float32 or float64 array in C order; integers and bools become float64.
@@ -98,7 +104,8 @@ def real_cupy_array(value, name, dtype):
     elif dtype is not None and value.dtype != dtype:
         raise TypeError(f"{name} must be {dtype}, as the other arrays are, not {value.dtype}")
     with value.device:
-        return sys.modules["cupy"].ascontiguousarray(value, dtype)
+        array = sys.modules["cupy"].ascontiguousarray(value, dtype)
+        return array.reshape(value.shape)  # that of an array without axes would be (1,)
 
 
 def converted_array(value, name, dtype):

@@ -83,13 +83,14 @@ class SoftSortResiduals(NamedTuple):
 class SoftRankResiduals(NamedTuple):
     """What `soft_rank_backward` needs. The arrays have the axis that was ranked last."""
 
-    blocks: np.ndarray  # int32: the number of each entry's block, from 0 at the first ranks
     ranks: np.ndarray  # the result
+    blocks: np.ndarray | None  # "l2", CuPy: int32, the number of each entry's block, ascending
+    order: np.ndarray | None  # "kl", CuPy: int32, the permutation that sorts
+    starts: np.ndarray | None  # "kl": bool, where blocks begin, in sorted order
     regularization: str
     regularization_strength: float
     axis: int
     direction: str
-    order: np.ndarray | None = None  # CuPy: int32, the permutation that sorts
 
 
 class SoftSortGradients(NamedTuple):
@@ -323,8 +324,8 @@ def soft_rank_forward(
     value : ndarray
         As `soft_rank` returns it.
     residuals : SoftRankResiduals
-        For `soft_rank_backward`: 4 bytes for each entry. It refers to the result, which must not
-        change meanwhile.
+        For `soft_rank_backward`: 4 bytes for each entry, 5 with "kl". It refers to the result,
+        which must not change meanwhile.
 
     Examples
     --------
@@ -378,8 +379,9 @@ def soft_rank_backward(residuals, grad, *, strength_gradient=False) -> Any:
     check_residuals(residuals, SoftRankResiduals)
     with_strength = boolean(strength_gradient, "strength_gradient")
     axis = residuals.axis
-    shape = result_shape(residuals.blocks, axis)
-    grad, rows = check_grad(grad, shape, residuals.ranks.dtype, axis, "the ranks", residuals.blocks)
+    ranks = residuals.ranks
+    shape = result_shape(ranks, axis)
+    grad, rows = check_grad(grad, shape, ranks.dtype, axis, "the ranks", ranks)
     x_gradient, strength = dispatch(
         grad, evaluate_gradients, "rank", residuals, grad, rows, axis, with_strength
     )
@@ -520,20 +522,21 @@ def evaluate_sort(xp, kernel, regularization, direction, x, rows, axis, options)
 def evaluate_rank(xp, kernel, regularization, direction, x, rows, axis, options):
     """Return the ranks and the residuals."""
     value = xp.empty_like(rows)
-    blocks = xp.empty(rows.shape, np.int32)
-    order = None if xp is np else xp.empty(rows.shape, np.int32)
+    blocks = order = starts = None
+    if xp is not np or regularization == "l2":
+        blocks = xp.empty(rows.shape, np.int32)
+    if xp is not np or regularization == "kl":
+        order = xp.empty(rows.shape, np.int32)
+    if xp is np and regularization == "kl":
+        starts = xp.empty(rows.shape, np.bool_)
     if rows.size:
-        run_forward(kernel, ("rank", regularization), value, rows, options, order, blocks=blocks)
+        kind = ("rank", regularization)
+        run_forward(kernel, kind, value, rows, options, order, starts, blocks=blocks)
     moved = (*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis])
-    residuals = SoftRankResiduals(
-        blocks.reshape(moved),
-        value.reshape(moved),
-        regularization,
-        options[1],
-        axis,
-        direction,
-        None if order is None else order.reshape(moved),
+    arrays = (
+        array if array is None else array.reshape(moved) for array in (value, blocks, order, starts)
     )
+    residuals = SoftRankResiduals(*arrays, regularization, options[1], axis, direction)
     return from_rows(value, x.shape, axis), residuals
 
 
@@ -557,7 +560,7 @@ def evaluate_gradients(xp, kernel, operation, residuals, grad, rows, axis, with_
         if operation == "sort":
             order, starts, weights = residuals[:3]
         else:
-            blocks, ranks, order = residuals.blocks, residuals.ranks, residuals.order
+            ranks, blocks, order, starts = residuals[:4]
         kernel.backward(
             x_gradient,
             strengths,

@@ -2,6 +2,7 @@
  *
  * Layers, from the inside out:
  *     signature_tree.h, signature_tree_backward.h   the mathematics, on vectors of lanes
+ *     exponential_algebra.h      the logarithm of what the lanes have become, for the logsignature
  *     signature_root.h           the levels below the tree, when lanes are words
  *     signature_lanes.h          between the lanes and the arrays of the caller
  *     signature_tasks.h          one task: a group of lanes through all of its steps
@@ -19,7 +20,14 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "signatures/lyndon.h"
 #include "simd.h"
+
+/* Whether `lyndon` and `logarithm` of the problem are looked at: a compilation of its own, so that
+ * signatures do not pay for it. */
+#ifndef SIGNATURE_LYNDON
+#define SIGNATURE_LYNDON 0
+#endif
 
 /* Arrays are C-contiguous; strides count numbers.  A stride of 0 repeats one row for all paths. */
 typedef struct {
@@ -33,6 +41,12 @@ typedef struct {
     const ptrdiff_t *steps; /* [batch]: increments of each path; NULL: all have `longest` */
     const ptrdiff_t *order; /* [batch]: paths of like length next to each other, or NULL */
     int stream, inverse;
+    /* Of the longest words, compute no more than the Lyndon words, if this is not NULL; only then the
+     * others have no gradient, either. */
+    const lyndon_basis *lyndon;
+    /* What is written, or has the gradient, is not the signature but its logarithm, in coordinates
+     * of `lyndon`; only if all lanes are whole paths, not reversed, and backward without stream. */
+    const tensor_shape *logarithm;
     void *signature;          /* rows of words; forward: result, backward: its gradient */
     ptrdiff_t row_stride;     /* from one row to the next; with stream a path has several */
     ptrdiff_t path_stride;    /* from one path's first row to the next one's */
@@ -71,6 +85,12 @@ static ptrdiff_t signature_power(ptrdiff_t channels, ptrdiff_t exponent) {
     ptrdiff_t power = 1;
     while (exponent-- > 0) power *= channels;
     return power;
+}
+
+/* Numbers in one row of the result. */
+static ptrdiff_t signature_result_words(const signature_problem *problem) {
+    if (problem->logarithm && problem->lyndon) return problem->lyndon->words;
+    return signature_words(problem->channels, 1, problem->depth);
 }
 
 /* Multiply-adds of one step by Horner's rule, for the words longer than `prefix`, to `last`. */

@@ -1,14 +1,19 @@
 /* Soft sort and soft rank of rows, and their gradients, on the CPU.
  *
  * Layers, from the inside out:
- *     blocks.h                which neighbours of a sorted row are pooled
+ *     soft_chunks.h           long rows in chunks, for several threads
  *     soft_exp.h              exp, as a loop that compilers make vectors of
+ *     soft_sums.h             sums
+ *     blocks.h                which blocks of neighbours are pooled
+ *     soft_strips.h           pooling of a short part of a sorted row
+ *     soft_pool.h             pooling of a sorted row
  *     soft_lanes.h            sorting of short rows, one in each lane
  *     soft_keys.h             sorting of entries together with their indices
  *     soft_bins.h             ranks, l2, without sorting, where neighbours lie close together
  *     soft_rows.h             one row from the sorted entries to the result
  *     soft_backward.h         the gradients of one row
- *     soft_tasks.h            several rows
+ *     soft_tasks.h            one row, but for its sorting
+ *     soft_short.h            short rows
  *     soft_buckets.h          one row, sorted by several threads
  *     soft.h (this file)      what all compilations share
  *     soft.pyx                a loop over rows, with threads; long rows are sorted by NumPy
@@ -24,9 +29,7 @@
 
 #include "simd.h"
 
-#define DEVICE static inline
-
-enum { SOFT_SORT_HARD = 16 }; /* no soft sort, but a kind of problem, too */
+enum { SOFT_SORT_L2, SOFT_RANK_L2, SOFT_SORT_KL, SOFT_RANK_KL, SOFT_SORT_HARD };
 enum { SOFT_OK, SOFT_NAN, SOFT_INFINITE };
 
 /* All arrays are [batch][n] in C order.  Those that only the gradient needs are NULL where it is
@@ -48,17 +51,70 @@ typedef struct {
     double *strength_gradient; /* backward: [batch], or NULL */
 } soft_problem;
 
+enum {
+    SOFT_CHUNK = 32768, /* entries of a long row that one thread works on at a time; even */
+    SOFT_STRIP = 256,   /* entries that are pooled at a time */
+    /* Entries whose results are written at a time, and segments that they may have. */
+    SOFT_SEGMENTED = 128,
+    SOFT_SEGMENTS = SOFT_SEGMENTED + 2
+};
+
+typedef struct {
+    ptrdiff_t begin, end;
+} soft_range;
+
+/* Neighbours in a sorted row that are pooled. */
+typedef struct {
+    double sum; /* what of: blocks.h */
+    int start;  /* position of the first entry */
+    int length; /* at least 2 where it is stored */
+} soft_block;
+
+/* What passes over a long row leave for each of its chunks. */
+typedef struct {
+    ptrdiff_t count;   /* of the chunk's blocks */
+    ptrdiff_t block;   /* the first block that ends in the chunk or later */
+    ptrdiff_t skipped; /* entries of the blocks before that, but for one of each */
+    /* Blocks that reach into other chunks, at the beginning and at the end. */
+    soft_range head, tail;
+    double head_sum, tail_sum;
+    soft_block head_block, tail_block;
+} soft_part;
+
+typedef void soft_task(void *context, ptrdiff_t number);
+
 /* What a thread works in: room for one long row, or for a few short ones. */
 typedef struct {
-    double *keys;    /* [n], later the blocks */
-    int32_t *order;  /* [n] */
-    void *sorted;    /* [n] */
-    int32_t *bins;   /* [n] */
-    double *columns; /* short rows: as many as keys */
+    double *keys;     /* [n], later the blocks */
+    int32_t *order;   /* [n] */
+    void *sorted;     /* [n] */
+    int32_t *bins;    /* [n] */
+    double *columns;  /* short rows: as many as keys */
+    soft_part *parts; /* one for each chunk */
+    /* sort, kl: the sum of exp(-i / strength) for i < m, and exp(-m / strength) */
+    double geometric[SOFT_STRIP + 1], decay[SOFT_STRIP + 1];
+    /* Where several threads work on one row: how many, and a function that does the tasks 0 ...
+     * count - 1 with them. */
+    int threads;
+    void (*run)(soft_task *task, void *context, ptrdiff_t count, int threads);
 } soft_workspace;
 
 /* A long row is sorted in so many parts, where there are threads for it. */
 #define SOFT_BUCKETS 8
+
+#include "sorting/soft_chunks.h"
+
+static inline uint64_t soft_bits(double value) {
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static inline double soft_from_bits(uint64_t bits) {
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
 
 #define SIMD_TEMPLATE "sorting/soft_template.h"
 #include "simd_compile.h"
@@ -76,6 +132,12 @@ typedef struct {
 #define SOFT_CALL(function, is_double, level, ...) \
     ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
 #endif
+
+/* Fills the tables of a workspace. */
+static void soft_fill_tables(const soft_problem *problem, soft_workspace *workspace) {
+    if (problem->kind == SOFT_SORT_KL)
+        SOFT_CALL(soft_fill_tables, problem->is_double, problem->level, problem, workspace);
+}
 
 static int soft_short_rows(const soft_problem *problem, ptrdiff_t first, ptrdiff_t last,
                            const soft_workspace *workspace) {

@@ -36,15 +36,26 @@ cdef extern from "sorting/soft.h" nogil:
         void *x_gradient
         double *strength_gradient
 
+    ctypedef struct soft_part:
+        pass
+
+    ctypedef void soft_task(void *, Py_ssize_t) noexcept
+
     ctypedef struct soft_workspace:
         double *keys
         int32_t *order
         void *sorted
         int32_t *bins
         double *columns
+        soft_part *parts
+        int threads
+        void (*run)(soft_task *, void *, Py_ssize_t, int) noexcept
+
+    Py_ssize_t soft_chunks(Py_ssize_t) noexcept
+    void soft_fill_tables(const soft_problem *, soft_workspace *) noexcept
 
     int SOFT_SORT_L2, SOFT_RANK_L2, SOFT_SORT_KL, SOFT_RANK_KL, SOFT_SORT_HARD
-    int SOFT_OK, SOFT_NAN, SOFT_INFINITE
+    int SOFT_OK, SOFT_NAN, SOFT_INFINITE, SOFT_STRIP
     int soft_short_rows(const soft_problem *, Py_ssize_t, Py_ssize_t,
                         const soft_workspace *) noexcept
     int soft_prepare_row(const soft_problem *, Py_ssize_t, double *,
@@ -77,7 +88,7 @@ KINDS = {
 FINITE, NAN, INFINITE = SOFT_OK, SOFT_NAN, SOFT_INFINITE
 
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
-cdef Py_ssize_t SHORT = 256  # the longest rows that are sorted without NumPy
+cdef Py_ssize_t SHORT = SOFT_STRIP  # the longest rows that are sorted without NumPy
 cdef Py_ssize_t WIDEST = 8   # lanes of the widest vector of doubles
 cdef Py_ssize_t HUGE = 131072  # the shortest rows that several threads work on
 cdef Py_ssize_t TASK = 16384  # entries that one thread does at a time
@@ -133,14 +144,24 @@ cdef int set_problem(soft_problem *problem, x, kind, sign, strength) except -1:
     return 0
 
 
+cdef void run_tasks(
+    soft_task *task, void *context, Py_ssize_t count, int threads,
+) noexcept nogil:
+    """The tasks that several threads do together."""
+    cdef Py_ssize_t i
+    for i in prange(count, num_threads=threads, schedule="dynamic"):
+        task(context, i)
+
+
 cdef struct layout:
-    Py_ssize_t keys, order, sorted, bins, columns, total
+    Py_ssize_t keys, order, sorted, bins, columns, parts, total
 
 
 cdef layout plan_workspace(const soft_problem *problem, bint is_short) noexcept:
     """Where the parts of one thread's workspace begin; long rows have their keys elsewhere."""
     cdef layout places
-    cdef Py_ssize_t n = problem.n, stride = n + WIDEST
+    cdef Py_ssize_t stride = problem.n + WIDEST
+    cdef Py_ssize_t n = max(problem.n, SHORT) if is_short else problem.n  # as many as fit
     cdef Py_ssize_t size = 8 if problem.is_double else 4
     cdef bint is_rank = problem.kind == SOFT_RANK_L2 or problem.kind == SOFT_RANK_KL
     places.keys = 0
@@ -148,23 +169,30 @@ cdef layout plan_workspace(const soft_problem *problem, bint is_short) noexcept:
     places.order = places.columns + (round_up(8 * stride * WIDEST) if is_short else 0)
     places.sorted = places.order + (round_up(4 * n) if is_rank or is_short else 0)
     places.bins = places.sorted + (round_up(size * n) if is_rank else 0)
-    places.total = places.bins + (round_up(4 * n) if problem.kind == SOFT_RANK_L2 else 0)
+    places.parts = places.bins + (round_up(4 * n) if problem.kind == SOFT_RANK_L2 else 0)
+    places.total = places.parts + round_up(sizeof(soft_part) * soft_chunks(n))
     return places
 
 
-cdef void set_workspace(soft_workspace *workspace, char *memory, layout places) noexcept nogil:
+cdef void set_workspace(
+    const soft_problem *problem, soft_workspace *workspace, char *memory, layout places,
+) noexcept nogil:
     workspace.keys = <double *>(memory + places.keys)
     workspace.columns = <double *>(memory + places.columns)
     workspace.order = <int32_t *>(memory + places.order)
     workspace.sorted = memory + places.sorted
     workspace.bins = <int32_t *>(memory + places.bins)
+    workspace.parts = <soft_part *>(memory + places.parts)
+    workspace.threads = 1
+    workspace.run = run_tasks
+    soft_fill_tables(problem, workspace)
 
 
 cdef int short_task(
     const soft_problem *problem, Py_ssize_t first, Py_ssize_t last, char *memory, layout places,
 ) noexcept nogil:
     cdef soft_workspace workspace
-    set_workspace(&workspace, memory, places)
+    set_workspace(problem, &workspace, memory, places)
     return soft_short_rows(problem, first, last, &workspace)
 
 
@@ -214,7 +242,7 @@ cdef int long_task(
     cdef Py_ssize_t waiting[64]
     cdef Py_ssize_t count = 0, row, i
     cdef int status
-    set_workspace(&workspace, memory, places)
+    set_workspace(problem, &workspace, memory, places)
     for row in range(first, last):
         workspace.keys = rows.slots + count * rows.stride
         status = soft_prepare_row(problem, row, workspace.keys, &workspace)
@@ -240,7 +268,7 @@ cdef int long_values_task(
     cdef soft_workspace workspace
     cdef Py_ssize_t row = first, start
     cdef int status = SOFT_OK
-    set_workspace(&workspace, memory, places)
+    set_workspace(problem, &workspace, memory, places)
     workspace.keys = rows.slots
     while row < last:
         start = row
@@ -350,7 +378,8 @@ cdef int forward_huge(const soft_problem *problem, value, int threads, int *stat
     cdef double *keys
     cdef Py_ssize_t row
     array = np.empty(problem.n + WIDEST)
-    set_workspace(&workspace, memory.data, places)
+    set_workspace(problem, &workspace, memory.data, places)
+    workspace.threads = threads
     workspace.keys = <double *>address(array, PyBUF_WRITABLE)
     keys = workspace.keys if is_rank or problem.order != NULL else NULL
     for row in range(problem.batch):
@@ -431,24 +460,32 @@ def backward(x_gradient, strength_gradient, grad, value, order, starts, weights,
     cdef Py_ssize_t rows = max(TASK // problem.n, 1), i
     cdef Py_ssize_t tasks = (problem.batch + rows - 1) // rows
     cdef int threads = choose_threads(&problem, tasks)
-    cdef bint is_rank = problem.kind == SOFT_RANK_L2 or problem.kind == SOFT_RANK_KL
     places.keys = 0
-    places.order = round_up(8 * problem.n)
+    places.order = round_up(8 * problem.n) if problem.kind == SOFT_RANK_L2 else 0
+    places.parts = places.order + round_up(4 * problem.n) if problem.kind == SOFT_RANK_L2 else 0
     places.sorted = places.bins = places.columns = 0
-    places.total = places.order + round_up(4 * problem.n) if is_rank else 64
+    places.total = places.parts + round_up(sizeof(soft_part) * soft_chunks(problem.n))
+    cdef bint is_huge = problem.n >= HUGE and problem.batch < num_threads()
+    if is_huge:
+        threads = 1
     cdef Memory memory = Memory(places.total * threads)
     if threads == 1:
+        if is_huge:
+            threads = num_threads()
         with nogil:
-            backward_task(&problem, 0, problem.batch, memory.data, places)
+            backward_task(&problem, 0, problem.batch, memory.data, places, threads)
         return
     for i in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
         backward_task(&problem, rows * i, min(rows * (i + 1), problem.batch),
-                      memory.data + threadid() * places.total, places)
+                      memory.data + threadid() * places.total, places, 1)
 
 
 cdef void backward_task(
     const soft_problem *problem, Py_ssize_t first, Py_ssize_t last, char *memory, layout places,
+    int threads,
 ) noexcept nogil:
+    """threads: those that work on each row."""
     cdef soft_workspace workspace
-    set_workspace(&workspace, memory, places)
+    set_workspace(problem, &workspace, memory, places)
+    workspace.threads = threads
     soft_backward_rows(problem, first, last, &workspace)

@@ -3,8 +3,8 @@
 #ifndef PYSIG_SOFT_EXP_H
 #define PYSIG_SOFT_EXP_H
 
-/* exp(x) for x <= 0, to about one unit in the last place; 0 below -708. */
-ALWAYS_INLINE double soft_exp_negative(double x) {
+/* exp(x) for x <= 700, to about one unit in the last place; 0 below -708. */
+ALWAYS_INLINE double soft_exp(double x) {
     const double shift = 0x1.8p52;
     const double clamped = x > -709 ? x : -709;
     const double rounded = clamped * 0x1.71547652b82fep0 + shift;
@@ -23,11 +23,7 @@ ALWAYS_INLINE double soft_exp_negative(double x) {
     p = p * r + 1.0 / 24;
     p = p * r + 1.0 / 6;
     p = p * r + 0.5;
-    uint64_t bits;
-    memcpy(&bits, &rounded, sizeof bits);
-    bits = (bits + 1023) << 52;
-    double power;
-    memcpy(&power, &bits, sizeof power);
+    const double power = soft_from_bits((soft_bits(rounded) + 1023) << 52);
     const double value = power + power * (r + r * r * p);
     return x > -708 ? value : 0;
 }

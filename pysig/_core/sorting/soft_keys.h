@@ -9,18 +9,6 @@
 #ifndef PYSIG_SOFT_KEYS_H
 #define PYSIG_SOFT_KEYS_H
 
-static inline uint64_t soft_bits(double value) {
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-static inline double soft_from_bits(uint64_t bits) {
-    double value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 /* Whether a row is in order already. */
 enum { SOFT_UNSORTED, SOFT_ASCENDING, SOFT_DESCENDING };
 
@@ -60,25 +48,94 @@ static void soft_sort_integers(uint64_t *a, ptrdiff_t n) {
 }
 #endif
 
-/* SOFT_ASCENDING if sign * x is, SOFT_DESCENDING if it falls strictly.  Neither has NaN, for
- * n >= 2. */
-static int NAME(soft_order)(const REAL *x, ptrdiff_t n, int sign) {
-    int order = SOFT_ASCENDING;
-    if (n > 1 && (sign > 0 ? x[1] < x[0] : x[1] > x[0])) order = SOFT_DESCENDING;
-    const int falls = (order == SOFT_DESCENDING) == (sign > 0);
-    const int strictly = order == SOFT_DESCENDING;
-    for (ptrdiff_t i = 0; i + 1 < n; i += 256) {
-        const ptrdiff_t end = i + 256 < n - 1 ? i + 256 : n - 1;
-        int wrong = 0;
-        if (strictly)
-            for (ptrdiff_t j = i; j < end; j++)
-                wrong |= falls ? !(x[j] > x[j + 1]) : !(x[j] < x[j + 1]);
-        else
-            for (ptrdiff_t j = i; j < end; j++)
-                wrong |= falls ? !(x[j] >= x[j + 1]) : !(x[j] <= x[j + 1]);
-        if (wrong) return SOFT_UNSORTED;
+typedef struct {
+    const REAL *x;
+    ptrdiff_t n;
+    int falls; /* whether x is to be checked for falling */
+    int is_wrong;
+} NAME(soft_order_check);
+
+/* Whether the neighbours from `begin` on, up to that of the entry at `end`, are in order. */
+static int NAME(soft_is_ordered)(const REAL *x, ptrdiff_t begin, ptrdiff_t end, int falls) {
+    int wrong = 0;
+    if (falls)
+        for (ptrdiff_t i = begin; i < end; i++) wrong |= !(x[i] >= x[i + 1]);
+    else
+        for (ptrdiff_t i = begin; i < end; i++) wrong |= !(x[i] <= x[i + 1]);
+    return !wrong;
+}
+
+static void NAME(soft_check_order)(void *context, ptrdiff_t chunk) {
+    NAME(soft_order_check) *check = context;
+    const soft_range range = soft_chunk(check->n - 1, chunk);
+    for (ptrdiff_t i = range.begin; i < range.end && !soft_is_raised(&check->is_wrong); i += 256) {
+        const ptrdiff_t end = i + 256 < range.end ? i + 256 : range.end;
+        if (!NAME(soft_is_ordered)(check->x, i, end, check->falls)) soft_raise(&check->is_wrong);
     }
-    return order;
+}
+
+/* How sign * x is ordered, equal neighbours allowed.  Where it is, there is no NaN, for n >= 2. */
+static int NAME(soft_order)(const REAL *x, ptrdiff_t n, int sign, const soft_workspace *workspace) {
+    const int falls = sign > 0 ? x[n - 1] < x[0] : x[n - 1] <= x[0];
+    const ptrdiff_t few = n - 1 < 256 ? n - 1 : 256;
+    if (!NAME(soft_is_ordered)(x, 0, few, falls)) return SOFT_UNSORTED;
+    if (n - 1 > few) {
+        NAME(soft_order_check) check = {x, n, falls, 0};
+        soft_run(workspace, NAME(soft_check_order), &check, n - 1);
+        if (check.is_wrong) return SOFT_UNSORTED;
+    }
+    return falls == (sign < 0) ? SOFT_ASCENDING : SOFT_DESCENDING;
+}
+
+/* Where, among the entries before `end` of a row that is monotonic read backwards, from last on,
+ * those equal to that at `end` begin. */
+static ptrdiff_t NAME(soft_ties_begin)(const REAL *last, ptrdiff_t end) {
+    ptrdiff_t low = 0, high = end;
+    while (low < high) {
+        const ptrdiff_t middle = (low + high) / 2;
+        if (last[-middle] == last[-end])
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+/* Where those equal to that at `begin` end. */
+static ptrdiff_t NAME(soft_ties_end)(const REAL *last, ptrdiff_t begin, ptrdiff_t n) {
+    ptrdiff_t low = begin + 1, high = n;
+    while (low < high) {
+        const ptrdiff_t middle = (low + high) / 2;
+        if (last[-middle] == last[-begin])
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* A part of the permutation that sorts a falling row: it is reversed, but for entries that are
+ * equal. */
+static void NAME(soft_reverse)(const REAL *x, ptrdiff_t n, soft_range range, int32_t *order) {
+    const REAL *last = x + n - 1;
+    ptrdiff_t i = range.begin;
+    while (i < range.end) {
+        /* Strips without ties become vectors. */
+        for (; i + 64 < range.end; i += 64) {
+            int ties = i > 0 && last[-i] == last[1 - i];
+            for (ptrdiff_t j = i; j < i + 64; j++) ties |= last[-j] == last[-j - 1];
+            if (ties) break;
+            for (ptrdiff_t j = i; j < i + 64; j++) order[j] = (int32_t)(n - 1 - j);
+        }
+        const int is_first = i == range.begin && i > 0 && last[-i] == last[1 - i];
+        const ptrdiff_t begin = is_first ? NAME(soft_ties_begin)(last, i) : i;
+        ptrdiff_t end = i + 1;
+        while (end < range.end && last[-end] == last[-i]) end++;
+        const ptrdiff_t stop = end;
+        if (end == range.end && end < n && last[-end] == last[-i])
+            end = NAME(soft_ties_end)(last, i, n);
+        for (; i < stop; i++) order[i] = (int32_t)(n - end + (i - begin));
+    }
 }
 
 /* Makes keys of sign * x, with the indices from `first`; returns whether there is NaN. */
@@ -169,5 +226,12 @@ static void NAME(soft_refine)(ptrdiff_t n, const REAL *x, int sign, uint64_t mas
         done = end;
         i = end - 1;
     }
+}
+
+/* A row for which soft_refine has nothing to do is the rule. */
+static void NAME(soft_check_sorted)(void *context, ptrdiff_t chunk) {
+    NAME(soft_order_check) *check = context;
+    const soft_range range = soft_chunk(check->n - 1, chunk);
+    if (!NAME(soft_is_ordered)(check->x, range.begin, range.end, 0)) soft_raise(&check->is_wrong);
 }
 #endif

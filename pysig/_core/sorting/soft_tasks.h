@@ -1,8 +1,13 @@
-/* Several rows.  Short ones are done from beginning to end; a long one is prepared here, sorted by
- * the caller, and finished here. */
+/* One row: it is prepared here, sorted by the caller, and finished here. */
 
-#define SHORT_ROWS SIMD_CONCATENATE(sort_short_rows, double, SIMD_LEVEL_NAME)
-#define KEY_LANES (VECTOR_BYTES / 8)
+static void NAME(soft_fill_tables)(const soft_problem *problem, soft_workspace *workspace) {
+    const int length = problem->n < SOFT_STRIP ? (int)problem->n : SOFT_STRIP;
+    double *geometric = workspace->geometric, *decay = workspace->decay;
+    const double inverse = 1 / problem->strength;
+    geometric[0] = 0;
+    for (int m = 0; m <= length; m++) decay[m] = soft_exp(-m * inverse);
+    for (int m = 0; m < length; m++) geometric[m + 1] = geometric[m] + decay[m];
+}
 
 /* Where the permutation of a row goes. */
 static int32_t *NAME(soft_order_row)(const soft_problem *problem, ptrdiff_t row,
@@ -18,22 +23,37 @@ static REAL *NAME(soft_sorted_row)(const soft_problem *problem, ptrdiff_t row,
     return (REAL *)problem->value + row * problem->n;
 }
 
+typedef struct {
+    const REAL *x;
+    ptrdiff_t n;
+    int sign, known;
+    int32_t *order; /* or NULL */
+    REAL *sorted;
+} NAME(soft_ordered);
+
+static void NAME(soft_copy_ordered)(void *context, ptrdiff_t chunk) {
+    const NAME(soft_ordered) *row = context;
+    const ptrdiff_t n = row->n;
+    const soft_range range = soft_chunk(n, chunk);
+    const REAL sign = row->sign, *x = row->x;
+    if (row->known == SOFT_ASCENDING) {
+        for (ptrdiff_t i = range.begin; i < range.end; i++) row->sorted[i] = sign * x[i];
+        for (ptrdiff_t i = range.begin; row->order && i < range.end; i++)
+            row->order[i] = (int32_t)i;
+    } else {
+        for (ptrdiff_t i = range.begin; i < range.end; i++) row->sorted[i] = sign * x[n - 1 - i];
+        if (row->order) NAME(soft_reverse)(x, n, range, row->order);
+    }
+}
+
 /* A row that is in order already. */
 static int NAME(soft_finish_ordered)(const soft_problem *problem, ptrdiff_t row, int known,
-                                     const soft_workspace *workspace) {
-    const ptrdiff_t n = problem->n;
-    const REAL *x = (const REAL *)problem->x + row * n;
-    int32_t *order = NAME(soft_order_row)(problem, row, workspace);
+                                     int32_t *order, const soft_workspace *workspace) {
+    const REAL *x = (const REAL *)problem->x + row * problem->n;
     REAL *sorted = NAME(soft_sorted_row)(problem, row, workspace);
-    const REAL sign = problem->sign;
-    if (known == SOFT_ASCENDING) {
-        for (ptrdiff_t i = 0; i < n; i++) order[i] = (int32_t)i;
-        for (ptrdiff_t i = 0; i < n; i++) sorted[i] = sign * x[i];
-    } else {
-        for (ptrdiff_t i = 0; i < n; i++) order[i] = (int32_t)(n - 1 - i);
-        for (ptrdiff_t i = 0; i < n; i++) sorted[i] = sign * x[n - 1 - i];
-    }
-    return NAME(soft_finish_row)(problem, row, order, sorted, workspace->keys);
+    NAME(soft_ordered) ordered = {x, problem->n, problem->sign, known, order, sorted};
+    soft_run(workspace, NAME(soft_copy_ordered), &ordered, problem->n);
+    return NAME(soft_finish_row)(problem, row, order, sorted, workspace->keys, workspace);
 }
 
 /* Entries first ... end of a row that stands in sorted keys: the permutation and the entries. */
@@ -46,17 +66,33 @@ static void NAME(soft_take_part)(const soft_problem *problem, ptrdiff_t row, ptr
                          NAME(soft_sorted_row)(problem, row, workspace) + first);
 }
 
+/* Puts in order what the keys have left unsorted; they are overwritten. */
+static void NAME(soft_refine_row)(const REAL *x, ptrdiff_t n, int sign, double *keys,
+                                  int32_t *order, REAL *sorted, const soft_workspace *workspace) {
+#if REAL_BYTES == 8
+    NAME(soft_order_check) check = {sorted, n, 0, 0};
+    if (n > 1) soft_run(workspace, NAME(soft_check_sorted), &check, n - 1);
+    if (check.is_wrong) NAME(soft_refine)(n, x, sign, soft_index_mask(n), keys, order, sorted);
+#else
+    (void)x, (void)n, (void)sign, (void)keys, (void)order, (void)sorted, (void)workspace;
+#endif
+}
+
+/* The permutation and the sorted entries of a row that stands in sorted keys. */
+static void NAME(soft_take_row)(const REAL *x, ptrdiff_t n, int sign, double *keys, int32_t *order,
+                                REAL *sorted, const soft_workspace *workspace) {
+    NAME(soft_take_keys)(keys, n, x, sign, soft_index_mask(n), order, sorted);
+    NAME(soft_refine_row)(x, n, sign, keys, order, sorted, workspace);
+}
+
 /* A row whose entries have been taken from the keys, which are overwritten. */
 static int NAME(soft_finish_taken)(const soft_problem *problem, ptrdiff_t row, double *keys,
                                    const soft_workspace *workspace) {
     int32_t *order = NAME(soft_order_row)(problem, row, workspace);
     REAL *sorted = NAME(soft_sorted_row)(problem, row, workspace);
-#if REAL_BYTES == 8
     const REAL *x = (const REAL *)problem->x + row * problem->n;
-    NAME(soft_refine)(problem->n, x, problem->sign, soft_index_mask(problem->n), keys, order,
-                      sorted);
-#endif
-    return NAME(soft_finish_row)(problem, row, order, sorted, keys);
+    NAME(soft_refine_row)(x, problem->n, problem->sign, keys, order, sorted, workspace);
+    return NAME(soft_finish_row)(problem, row, order, sorted, keys, workspace);
 }
 
 /* A row that stands in sorted keys. */
@@ -72,7 +108,7 @@ static int NAME(soft_try_row)(const soft_problem *problem, ptrdiff_t row,
     const ptrdiff_t n = problem->n;
     const REAL *x = (const REAL *)problem->x + row * n;
     if (n == 1 && x[0] != x[0]) return SOFT_NAN;
-    const int known = NAME(soft_order)(x, n, problem->sign);
+    const int known = NAME(soft_order)(x, n, problem->sign, workspace);
     /* Bins are faster but for the shortest rows, as they need no permutation. */
     if (problem->kind == SOFT_RANK_L2 && (known == SOFT_UNSORTED || n > 64)) {
         REAL *value = (REAL *)problem->value + row * n;
@@ -81,7 +117,8 @@ static int NAME(soft_try_row)(const soft_problem *problem, ptrdiff_t row,
             return SOFT_OK;
     }
     if (known == SOFT_UNSORTED) return -1;
-    return NAME(soft_finish_ordered)(problem, row, known, workspace);
+    int32_t *order = NAME(soft_order_row)(problem, row, workspace);
+    return NAME(soft_finish_ordered)(problem, row, known, order, workspace);
 }
 
 /* The same, and if the row has to be sorted its keys are made. */
@@ -99,17 +136,10 @@ static int NAME(soft_prepare_row)(const soft_problem *problem, ptrdiff_t row, do
 static int NAME(soft_try_values)(const soft_problem *problem, ptrdiff_t row,
                                  const soft_workspace *workspace) {
     const ptrdiff_t n = problem->n;
-    const REAL *x = (const REAL *)problem->x + row * n, sign = problem->sign;
-    REAL *value = (REAL *)problem->value + row * n;
-    const int known = NAME(soft_order)(x, n, problem->sign);
+    const REAL *x = (const REAL *)problem->x + row * n;
+    const int known = NAME(soft_order)(x, n, problem->sign, workspace);
     if (known == SOFT_UNSORTED) return -1;
-    if (known == SOFT_DESCENDING)
-        for (ptrdiff_t i = 0; i < n; i++) value[i] = sign * x[n - 1 - i];
-    else if (sign < 0)
-        for (ptrdiff_t i = 0; i < n; i++) value[i] = -x[i];
-    else
-        memcpy(value, x, (size_t)n * sizeof *x);
-    return NAME(soft_finish_row)(problem, row, NULL, value, workspace->keys);
+    return NAME(soft_finish_ordered)(problem, row, known, NULL, workspace);
 }
 
 static int NAME(soft_prepare_values)(const soft_problem *problem, ptrdiff_t row,
@@ -131,47 +161,23 @@ static int NAME(soft_prepare_values)(const soft_problem *problem, ptrdiff_t row,
 static int NAME(soft_finish_values)(const soft_problem *problem, ptrdiff_t row,
                                     const soft_workspace *workspace) {
     REAL *value = (REAL *)problem->value + row * problem->n;
-    return NAME(soft_finish_row)(problem, row, NULL, value, workspace->keys);
-}
-
-/* Short rows, from first to last. */
-static int NAME(soft_short_rows)(const soft_problem *problem, ptrdiff_t first, ptrdiff_t last,
-                                 const soft_workspace *workspace) {
-    const ptrdiff_t n = problem->n, stride = (n + KEY_LANES - 1) / KEY_LANES * KEY_LANES;
-    double *keys = workspace->keys + stride + KEY_LANES;
-    ptrdiff_t rows[KEY_LANES];
-    int waiting = 0, status;
-    for (ptrdiff_t row = first; row < last || waiting;) {
-        if (row < last) {
-            status = NAME(soft_prepare_row)(problem, row, keys + waiting * stride, workspace);
-            if (status > SOFT_OK) return status;
-            if (status < 0) rows[waiting++] = row;
-            row++;
-        }
-        if (!waiting || (row < last && waiting < KEY_LANES)) continue;
-        SHORT_ROWS(keys, n, stride, workspace->columns);
-        for (int i = 0; i < waiting; i++) {
-            status = NAME(soft_finish_keys)(problem, rows[i], keys + i * stride, workspace);
-            if (status > SOFT_OK) return status;
-        }
-        waiting = 0;
-    }
-    return SOFT_OK;
+    return NAME(soft_finish_row)(problem, row, NULL, value, workspace->keys, workspace);
 }
 
 static void NAME(soft_backward_rows)(const soft_problem *problem, ptrdiff_t first, ptrdiff_t last,
                                      const soft_workspace *workspace) {
     double *strength = problem->strength_gradient;
     for (ptrdiff_t row = first; row < last; row++) {
-        if (problem->kind == SOFT_SORT_L2 || problem->kind == SOFT_SORT_KL) {
-            NAME(soft_sort_backward)(problem, row);
-            if (strength) strength[row] = NAME(soft_sort_strength)(problem, row);
-            continue;
-        }
         if (problem->kind == SOFT_RANK_L2)
             NAME(soft_rank_backward_l2)(problem, row, workspace);
         else
-            NAME(soft_rank_backward_kl)(problem, row, workspace);
-        if (strength) strength[row] = NAME(soft_rank_strength)(problem, row, workspace);
+            NAME(soft_sorted_backward)(problem, row, workspace);
+        if (!strength) continue;
+        if (problem->kind == SOFT_RANK_L2)
+            strength[row] = NAME(soft_rank_strength_l2)(problem, row, workspace);
+        else if (problem->kind == SOFT_RANK_KL)
+            strength[row] = NAME(soft_rank_strength_kl)(problem, row);
+        else
+            strength[row] = NAME(soft_sort_strength)(problem, row);
     }
 }

@@ -4,8 +4,10 @@
 #else
 #define REAL_MAX FLT_MAX
 #endif
-#include "sorting/blocks.h"
 #include "sorting/soft_exp.h"
+#include "sorting/soft_sums.h"
+#include "sorting/blocks.h"
+#include "sorting/soft_pool.h"
 #if REAL_BYTES == 8
 #include "sorting/soft_lanes.h"
 #endif
@@ -14,5 +16,6 @@
 #include "sorting/soft_rows.h"
 #include "sorting/soft_backward.h"
 #include "sorting/soft_tasks.h"
+#include "sorting/soft_short.h"
 #include "sorting/soft_buckets.h"
 #undef REAL_MAX

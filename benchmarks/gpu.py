@@ -21,10 +21,13 @@ import numpy as np
 from _measure import machine
 from _report import digits, table
 from _signature_calls import SHAPES, Shape, normal
+from _signature_kernel import SHAPES as GRAMS
+from _signature_kernel import Gram, paths
 
 import pysig
 
 TINY_SHAPES = [Shape(2, 5, 3, 3), Shape(1, 9, 7, 2)]
+TINY_GRAMS = [Gram(2, 5, 3, 1, None), Gram(3, 4, 2, 0, 1.0)]
 AGREEMENT = {"float64": 1e-12, "float32": 1e-4}  # times the largest number of a result
 COPY_BYTES = 2**30
 MATRIX_SIZE = 4096
@@ -57,8 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         rows = [signature_row(cupy, shape, dtype, limits, options.repeats) for shape in shapes]
         print(table(HEADER, rows))
+        print(f"\n## Logsignature, words, {dtype}\n")
+        rows = [logsignature_row(cupy, shape, dtype, options.repeats) for shape in shapes]
+        print(table(LOGSIGNATURE_HEADER, rows))
         print(f"\n## Products, windows and intervals, {dtype}\n")
         print(table(PATH_HEADER, path_rows(cupy, dtype, limits, options)))
+        print(f"\n## Gram matrices of the signature kernel, {dtype}\n")
+        grams = TINY_GRAMS if options.dry_run else GRAMS
+        print(table(GRAM_HEADER, [gram_row(cupy, g, dtype, options.repeats) for g in grams]))
 
 
 def require_gpu() -> Any:
@@ -189,6 +198,90 @@ def signature_row(cupy: Any, shape: Shape, dtype: str, limits: Limits, repeats: 
         digits(backwards.minimum / forward.minimum),
         digits(cpu_forward.minimum / forward.minimum),
         digits(cpu_backward.minimum / backwards.minimum),
+    ]
+
+
+GRAM_HEADER = (
+    "paths, length, channels",
+    "forward ms",
+    "10⁹ cells/s",
+    "gradient ms",
+    "gradient / forward",
+    "CPU / GPU forward",
+    "CPU / GPU gradient",
+)
+
+
+def gram_row(cupy: Any, gram: Gram, dtype: str, repeats: int) -> list[str]:
+    """Compare a Gram matrix with the CPU's, measure it, and return a line of the table."""
+    host = paths(gram, dtype, 0), paths(gram, dtype, 1)
+    value, residuals = pysig.signature_gram_forward(*host, **gram.options())
+    moved, grad = [cupy.asarray(path) for path in host], cupy.asarray(value)
+    there, residuals_there = pysig.signature_gram_forward(*moved, **gram.options())
+    compare(cupy, there, value, dtype)
+    gradients = pysig.signature_gram_backward(residuals, value)
+    for one, other in zip(
+        pysig.signature_gram_backward(residuals_there, grad), gradients, strict=True
+    ):
+        compare(cupy, one, other, dtype)
+
+    def backward() -> object:
+        return pysig.signature_gram_backward(residuals_there, grad)
+
+    forward = device_timing(cupy, lambda: pysig.signature_gram(*moved, **gram.options()), repeats)
+    backwards = device_timing(cupy, backward, repeats)
+    cpu_forward = host_timing(lambda: pysig.signature_gram(*host, **gram.options()), 3)
+    cpu_backward = host_timing(lambda: pysig.signature_gram_backward(residuals, value), 3)
+    return [
+        str(gram),
+        forward.cell(),
+        digits(gram.cells() / forward.minimum / 1e9),
+        backwards.cell(),
+        digits(backwards.minimum / forward.minimum),
+        digits(cpu_forward.minimum / forward.minimum),
+        digits(cpu_backward.minimum / backwards.minimum),
+    ]
+
+
+LOGSIGNATURE_HEADER = (
+    "shape",
+    "forward ms",
+    "forward / signature's",
+    "gradient ms",
+    "gradient / signature's",
+    "CPU / GPU forward",
+    "CPU / GPU gradient",
+)
+
+
+def logsignature_row(cupy: Any, shape: Shape, dtype: str, repeats: int) -> list[str]:
+    """Compare one shape with the CPU, measure it, and return a line of the table."""
+    host = normal(shape[:3], dtype, seed=1) / shape.length
+    value, residuals = pysig.logsignature_forward(host, shape.depth)
+    path, grad = cupy.asarray(host), cupy.asarray(value)
+    there, residuals_there = pysig.logsignature_forward(path, shape.depth)
+    compare(cupy, there, value, dtype)
+    gradient = pysig.logsignature_backward(residuals, value).path
+    compare(cupy, pysig.logsignature_backward(residuals_there, grad).path, gradient, dtype)
+    whole, whole_residuals = pysig.signature_forward(path, shape.depth)
+
+    def timing(call: Callable[[], object]) -> Timing:
+        return device_timing(cupy, call, repeats)
+
+    forward = timing(lambda: pysig.logsignature(path, shape.depth))
+    backward = timing(lambda: pysig.logsignature_backward(residuals_there, grad))
+    whole_forward = timing(lambda: pysig.signature(path, shape.depth))
+    whole_backward = timing(lambda: pysig.signature_backward(whole_residuals, whole))
+    cpu_forward = host_timing(lambda: pysig.logsignature(host, shape.depth), 3)
+    cpu_backward = host_timing(lambda: pysig.logsignature_backward(residuals, value), 3)
+    return [
+        str(shape),
+        forward.cell(),
+        digits(forward.minimum / whole_forward.minimum),
+        backward.cell(),
+        digits(backward.minimum / whole_backward.minimum),
+        digits(cpu_forward.minimum / forward.minimum),
+        digits(cpu_backward.minimum / backward.minimum),
     ]
 
 

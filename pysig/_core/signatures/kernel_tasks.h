@@ -12,7 +12,8 @@ typedef struct {
     VEC *edge_rows;    /* [blocks down][fine columns + 1] */
     VEC *edge_columns; /* [blocks down][blocks across][rows + 1] */
     VEC *k;            /* [rows + 1][columns + 1]: a block */
-    VEC *t_gradient, *weights;
+    VEC *t_gradient;
+    VEC *weights; /* of letters; before, derivatives of the static kernel */
     NAME(adjoint) adjoint;
     VEC *x_gradient, *y_gradient;
 } NAME(kernel_memory);
@@ -107,7 +108,7 @@ static void NAME(block_steps)(const kernel_problem *problem, const NAME(kernel_m
                               const NAME(block) *block) {
     const NAME(letters) letters = NAME(block_letters)(work, block);
     NAME(static_block)(problem, &letters, block->coarse_rows, block->coarse_columns, work->scale,
-                       work->t, block->stride, work->nodes);
+                       work->t, block->stride, work->nodes, work->weights);
 }
 
 static void NAME(fill)(VEC *to, ptrdiff_t count, REAL value) {

@@ -313,7 +313,9 @@ static void NAME(write_y_gradient)(const kernel_problem *problem, const NAME(pai
 static void NAME(backward_task)(const kernel_problem *problem, const kernel_plan *plan,
                                 ptrdiff_t slot, NAME(kernel_memory) *work) {
     const ptrdiff_t width = work->letters.width;
-    for (ptrdiff_t group = slot; group < plan->groups; group += plan->slots) {
+    for (ptrdiff_t i = slot; i < plan->groups; i += plan->slots) {
+        const ptrdiff_t group =
+            plan->groups - 1 - i; /* where each pair is done once, large first */
         NAME(pairs) pairs = NAME(find_pairs)(problem, group, 0);
         const ptrdiff_t last = NAME(last_x)(problem, group);
         NAME(fill)(work->y_gradient, problem->y_length * width, 0);

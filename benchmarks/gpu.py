@@ -20,10 +20,14 @@ import numpy as np
 from _measure import machine
 from _report import digits, table
 from _signature_calls import SHAPES, Shape, normal
+from _sorting_calls import FUNCTIONS, RANDOM, Function, output_gradient, rows
+from _sorting_calls import SHAPES as SORTING_SHAPES
+from _sorting_calls import Shape as SortingShape
 
 import pysig
 
 TINY_SHAPES = [Shape(2, 5, 3, 3), Shape(1, 9, 7, 2)]
+TINY_SORTING_SHAPES = [SortingShape(3, 20), SortingShape(1, 300)]
 AGREEMENT = {"float64": 1e-12, "float32": 1e-4}  # times the largest number of a result
 COPY_BYTES = 2**30
 MATRIX_SIZE = 4096
@@ -39,6 +43,7 @@ class Limits(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shapes", type=Shape.parse, nargs="+", metavar="B,L,C,N")
+    parser.add_argument("--sorting-shapes", type=SortingShape.parse, nargs="+", metavar="B,N")
     parser.add_argument("--dtypes", nargs="+", default=list(AGREEMENT), choices=list(AGREEMENT))
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--dry-run", action="store_true", help="tiny shapes, without a GPU")
@@ -47,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, value in (machine() | device_facts(cupy) | {"pysig": pysig.__version__}).items():
         print(f"- {name}: {value}")
     shapes = options.shapes or (TINY_SHAPES if options.dry_run else SHAPES)
+    sorting_shapes = options.sorting_shapes or (
+        TINY_SORTING_SHAPES if options.dry_run else SORTING_SHAPES
+    )
     for dtype in options.dtypes:
         limits = measured_limits(cupy, dtype, options)
         print(f"\n## Signature, {dtype}\n")
@@ -54,8 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"Limits: {limits.bytes / 1e9:.0f} GB/s copied, "
             f"{limits.multiply_adds / 1e9:.0f} · 10⁹ multiply-adds/s in a matrix product.\n"
         )
-        rows = [signature_row(cupy, shape, dtype, limits, options.repeats) for shape in shapes]
-        print(table(HEADER, rows))
+        lines = [signature_row(cupy, shape, dtype, limits, options.repeats) for shape in shapes]
+        print(table(HEADER, lines))
+        print(f"\n## Soft sorting, random rows, {dtype}\n")
+        lines = [
+            sorting_row(cupy, function, shape, dtype, limits, options.repeats)
+            for function in FUNCTIONS
+            for shape in sorting_shapes
+        ]
+        print(table(SORTING_HEADER, lines))
 
 
 def require_gpu() -> Any:
@@ -208,6 +223,55 @@ def with_array_functions(cupy: Any, path: Any, depth: int) -> Any:
                 value = outer.reshape(batch, -1)
             levels[k - 1] += value
     return cupy.concatenate(levels, axis=1)
+
+
+# ------------------------------------------------------------------------------------ soft sorting
+
+SORTING_HEADER = (
+    "function",
+    "shape",
+    "forward ms",
+    "forward / CuPy's argsort",
+    "of bytes",
+    "gradient ms",
+    "of bytes",
+    "CPU / GPU forward",
+    "CPU / GPU gradient",
+)
+ORDER_BYTES = 4  # of the permutation, or of the blocks, for each entry
+
+
+def sorting_row(
+    cupy: Any, function: Function, shape: SortingShape, dtype: str, limits: Limits, repeats: int
+) -> list[str]:
+    """Compare one function with the CPU, measure it, and return a line of the table."""
+    forward = getattr(pysig, f"{function.name}_forward")
+    backward = getattr(pysig, f"{function.name}_backward")
+    kind = function.regularization
+    x, grad = rows(RANDOM, shape, dtype), output_gradient(shape, dtype)
+    x_there, grad_there = cupy.asarray(x), cupy.asarray(grad)
+    value, residuals = forward(x, regularization=kind)
+    there, residuals_there = forward(x_there, regularization=kind)
+    compare(cupy, there, value, dtype)
+    compare(cupy, backward(residuals_there, grad_there), backward(residuals, grad), dtype)
+
+    forwards = device_timing(cupy, lambda: forward(x_there, regularization=kind), repeats)
+    backwards = device_timing(cupy, lambda: backward(residuals_there, grad_there), repeats)
+    argsort = device_timing(cupy, lambda: cupy.argsort(x_there, axis=-1), repeats)
+    cpu_forward = host_timing(lambda: forward(x, regularization=kind), 3)
+    cpu_backward = host_timing(lambda: backward(residuals, grad), 3)
+    order = ORDER_BYTES * x.size
+    return [
+        str(function),
+        str(shape),
+        forwards.cell(),
+        digits(forwards.minimum / argsort.minimum),
+        f"{(2 * x.nbytes + order) / forwards.minimum / limits.bytes:.0%}",
+        backwards.cell(),
+        f"{(2 * x.nbytes + order) / backwards.minimum / limits.bytes:.0%}",
+        digits(cpu_forward.minimum / forwards.minimum),
+        digits(cpu_backward.minimum / backwards.minimum),
+    ]
 
 
 if __name__ == "__main__":

@@ -19,11 +19,13 @@ from _options import measurable_threads, positive
 from _report import Report
 from _signature_calls import SHAPES, Library, Settings, Shape, installed_peers
 from _signature_costs import cost_section, latency_section, memory_section
+from _signature_kernel import kernel_section
+from _signature_logarithm import logsignature_section
 from _signature_peers import peers_section
 
 import pysig
 
-PARTS = ("peers", "latency", "cost", "memory")
+PARTS = ("peers", "logsignature", "latency", "cost", "memory", "kernel")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,9 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measured_parts(parts: Sequence[str], settings: Settings, report: Report) -> dict[str, object]:
     sections = {
         "peers": peers_section,
+        "logsignature": logsignature_section,
         "latency": latency_section,
         "cost": cost_section,
         "memory": memory_section,
+        "kernel": kernel_section,
     }
     threads = pysig.get_num_threads()
     try:

@@ -1,4 +1,4 @@
-"""The command line: ``python -m pysig signature`` and ``python -m pysig demo``."""
+"""The command line: ``python -m pysig signature``, ``logsignature``, ``windows`` and ``demo``."""
 
 import argparse
 import math
@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,12 +23,15 @@ from pysig._core.array_files import (
 )
 from pysig._core.progress import Progress
 from pysig._core.signature_blocks import Options, signature_blocks
+from pysig._core.window_blocks import WindowOptions, window_blocks
 
 EXAMPLES = """\
 examples:
   python -m pysig demo
   python -m pysig signature paths.npy --depth 4
   python -m pysig signature walk.csv --depth 3 --columns x,y --stream --output walk.signatures.csv
+  python -m pysig logsignature paths.npy --depth 4 --mode brackets
+  python -m pysig windows walk.csv --depth 3 --length 100 --stride 10
 """
 
 
@@ -68,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_signature(commands)
+    _add_logsignature(commands)
+    _add_windows(commands)
     return parser
 
 
@@ -86,10 +91,47 @@ def _add_demo(commands: Any) -> None:
 
 
 def _add_signature(commands: Any) -> None:
+    parser = _add_command(commands, "signature", "signatures")
+    _add_path_options(parser)
+    _add_scalar_term(parser)
+    parser.set_defaults(run=_run_signature, mode=None)
+
+
+def _add_logsignature(commands: Any) -> None:
+    parser = _add_command(commands, "logsignature", "logsignatures")
+    parser.add_argument(
+        "--mode",
+        choices=["words", "brackets", "expand"],
+        default="words",
+        help="coefficients of Lyndon words, in the basis of their brackets, or of all words "
+        "(default: %(default)s)",
+    )
+    _add_path_options(parser)
+    parser.set_defaults(run=_run_signature, scalar_term=False)
+
+
+def _add_windows(commands: Any) -> None:
+    parser = _add_command(commands, "windows", "signatures of sliding windows")
+    parser.add_argument(
+        "--length", type=_positive, required=True, metavar="N", help="points of a window"
+    )
+    parser.add_argument(
+        "--stride",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="points from one window's beginning to the next one's (default: %(default)s)",
+    )
+    _add_scalar_term(parser)
+    parser.set_defaults(run=_run_windows)
+
+
+def _add_command(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
+    """Add a command that reads paths from a file, with the options that all of them have."""
     parser = commands.add_parser(
-        "signature",
-        help="Compute the signatures of the paths in a file.",
-        description="Compute the signatures of the paths in a file, in blocks: "
+        name,
+        help=f"Compute the {what} of the paths in a file.",
+        description=f"Compute the {what} of the paths in a file, in blocks: "
         "input and output may be larger than memory.",
     )
     parser.add_argument(
@@ -99,20 +141,13 @@ def _add_signature(commands: Any) -> None:
         help="an array (..., length, channels) in .npy or .npz, or one path in .csv or .parquet, "
         "whose rows are points and whose columns are channels",
     )
-    parser.add_argument("--depth", type=_depth, required=True, metavar="N", help="at least 1")
+    parser.add_argument("--depth", type=_positive, required=True, metavar="N", help="at least 1")
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help=".npy, or .csv with one signature a row (default: INPUT with .signature.npy for its "
+        help=f".npy, or .csv with one result a row (default: INPUT with .{name}.npy for its "
         "suffix)",
-    )
-    parser.add_argument("--stream", action="store_true", help="the signatures of all prefixes")
-    parser.add_argument("--basepoint", action="store_true", help="start every path from zero")
-    parser.add_argument("--inverse", action="store_true", help="the inverse elements")
-    parser.add_argument("--scalar-term", action="store_true", help="prepend the constant 1")
-    parser.add_argument(
-        "--lengths", type=Path, metavar="FILE", help="the length of every path (a file like INPUT)"
     )
     parser.add_argument(
         "--dtype",
@@ -130,10 +165,23 @@ def _add_signature(commands: Any) -> None:
         metavar="MIB",
         help="what a block of input and output may take, in MiB (default: %(default)s)",
     )
-    parser.set_defaults(run=_run_signature)
+    return parser
 
 
-def _depth(text: str) -> int:
+def _add_path_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stream", action="store_true", help="the results of all prefixes")
+    parser.add_argument("--basepoint", action="store_true", help="start every path from zero")
+    parser.add_argument("--inverse", action="store_true", help="those of the inverse elements")
+    parser.add_argument(
+        "--lengths", type=Path, metavar="FILE", help="the length of every path (a file like INPUT)"
+    )
+
+
+def _add_scalar_term(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scalar-term", action="store_true", help="prepend the constant 1")
+
+
+def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
     return int(text)
@@ -161,25 +209,67 @@ def _run_demo(parsed: argparse.Namespace) -> None:
 
 
 def _run_signature(parsed: argparse.Namespace) -> None:
-    check_suffix(parsed.input, INPUT_SUFFIXES, "input")
-    output = parsed.output or parsed.input.with_suffix(".signature.npy")
-    _check_output(output, [parsed.input, parsed.lengths])
     options = Options(
-        parsed.depth, parsed.stream, parsed.basepoint, parsed.inverse, parsed.scalar_term
+        parsed.depth,
+        parsed.stream,
+        parsed.basepoint,
+        parsed.inverse,
+        parsed.scalar_term,
+        parsed.mode,
     )
+
+    def shape(path: np.ndarray) -> tuple[int, ...]:
+        *leading, length, channels = path.shape
+        steps = (length - 1 + options.basepoint,) if options.stream else ()
+        return (*leading, *steps, options.coefficients(channels))
+
+    def blocks(path: np.ndarray, dtype: np.dtype, lengths: Any, report: Any) -> Any:
+        return signature_blocks(path, dtype, options, lengths, parsed.memory, report)
+
+    _compute(parsed, shape, blocks, parsed.lengths)
+
+
+def _run_windows(parsed: argparse.Namespace) -> None:
+    options = WindowOptions(parsed.depth, parsed.length, parsed.stride, parsed.scalar_term)
+
+    def shape(path: np.ndarray) -> tuple[int, ...]:
+        if parsed.length > path.shape[-2]:
+            raise ValueError(
+                f"--length {parsed.length}: {parsed.input} has paths of {path.shape[-2]} points"
+            )
+        *leading, length, channels = path.shape
+        coefficients = pysig.signature_channels(channels, options.depth, options.scalar_term)
+        return (*leading, options.windows(length), coefficients)
+
+    def blocks(path: np.ndarray, dtype: np.dtype, lengths: Any, report: Any) -> Any:
+        return window_blocks(path, dtype, options, parsed.memory, report)
+
+    _compute(parsed, shape, blocks, None)
+
+
+def _compute(
+    parsed: argparse.Namespace,
+    output_shape: Callable[[np.ndarray], tuple[int, ...]],
+    blocks: Callable[..., Iterator[np.ndarray]],
+    lengths_file: Path | None,
+) -> None:
+    """Read the input, write what ``blocks`` yields, and say what has been written."""
+    check_suffix(parsed.input, INPUT_SUFFIXES, "input")
+    output = parsed.output or parsed.input.with_suffix(f".{parsed.command}.npy")
+    _check_output(output, [parsed.input, lengths_file])
     not_finite = 0
     with _scratch_folder(output) as scratch:
         path = open_array(parsed.input, scratch / "path", key=parsed.key, columns=parsed.columns)
         dtype = _checked_dtype(path, parsed.input, parsed.dtype)
-        lengths = _read_lengths(parsed.lengths, scratch / "lengths", path)
-        shape = _output_shape(path.shape, options)
+        lengths = _read_lengths(lengths_file, scratch / "lengths", path)
+        shape = output_shape(path)
         _check_output_fits(shape, dtype, output)
         work = path.size // path.shape[-1]
         with (
             output_writer(scratch / "output", shape, dtype, output.suffix) as write,
             Progress("signatures", "points", work) as report,
         ):
-            for block in signature_blocks(path, dtype, options, lengths, parsed.memory, report):
+            for block in blocks(path, dtype, lengths, report):
                 write(block)
                 not_finite += np.count_nonzero(~np.isfinite(block).all(-1))
         os.replace(scratch / "output", output)
@@ -253,13 +343,6 @@ def _read_lengths(file: Path | None, scratch: Path, path: np.ndarray) -> np.ndar
         raise ValueError(
             f"lengths {file}: shape {lengths.shape} does not fit the paths' {path.shape[:-2]}"
         ) from None
-
-
-def _output_shape(shape: tuple[int, ...], options: Options) -> tuple[int, ...]:
-    *leading, length, channels = shape
-    steps = (length - 1 + options.basepoint,) if options.stream else ()
-    coefficients = pysig.signature_channels(channels, options.depth, options.scalar_term)
-    return (*leading, *steps, coefficients)
 
 
 def _check_output_fits(shape: tuple[int, ...], dtype: np.dtype, output: Path) -> None:

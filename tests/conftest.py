@@ -60,7 +60,8 @@ def keep_subnormal_numbers() -> Iterator[None]:
 
 
 # On a GPU threads run in the GPU's own order. The double has several: tests that are about kernels
-# run in each of them, all others in one, which goes round with their names.
+# run in each of them; all others in one, which goes round with their names, or with
+# PYSIG_EVERY_ORDER=1 in each of them, too.
 ORDERS = (
     [pytest.param("gpu", marks=pytest.mark.gpu)]
     if cuda_on_cpu.has_gpu()
@@ -86,13 +87,22 @@ def cupy(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield cupy
 
 
-@pytest.fixture(params=["numpy", pytest.param("cupy", marks=ORDERS[0].marks)])
+XP_ORDERS = (
+    ORDERS
+    if os.environ.get("PYSIG_EVERY_ORDER") == "1"
+    else [pytest.param("cupy", marks=ORDERS[0].marks)]
+)
+
+
+@pytest.fixture(params=["numpy", *XP_ORDERS])
 def xp(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Give numpy and cupy in turn, which the functions of tests/arrays.py use meanwhile."""
     if request.param == "numpy":
         yield np
         return
-    number = zlib.crc32(request.node.nodeid.encode())
-    order = str(ORDERS[number % len(ORDERS)].values[0])
+    order = request.param
+    if order == "cupy":
+        number = zlib.crc32(request.node.nodeid.encode())
+        order = str(ORDERS[number % len(ORDERS)].values[0])
     with cupy_in_order(order) as cupy, arrays.use(cupy):
         yield cupy

@@ -65,7 +65,7 @@ def namespace_of(array):
 
 
 def device_of(array):
-    """Return a context in which the array's device is the current one."""
+    """Return a context in which work goes to the device that a checked array is on."""
     return contextlib.nullcontext() if isinstance(array, np.ndarray) else array.device
 
 
@@ -104,8 +104,8 @@ def real_cupy_array(value, name, dtype):
     elif dtype is not None and value.dtype != dtype:
         raise TypeError(f"{name} must be {dtype}, as the other arrays are, not {value.dtype}")
     with value.device:
-        # It would make an axis where there is none.
-        return sys.modules["cupy"].ascontiguousarray(value, dtype).reshape(value.shape)
+        array = sys.modules["cupy"].ascontiguousarray(value, dtype)
+        return array.reshape(value.shape)  # a number without axes may have got one
 
 
 def converted_array(value, name, dtype):

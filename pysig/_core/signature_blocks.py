@@ -1,4 +1,4 @@
-"""Signatures of arrays that are larger than memory, block by block.
+"""Signatures and logsignatures of arrays that are larger than memory, block by block.
 
 As many paths as the memory allows make a block; a path that is larger than that is cut along time,
 and every piece continues from the signature of those before it.
@@ -19,13 +19,31 @@ PATHS_PER_THREAD = 16
 
 
 class Options(NamedTuple):
-    """What `pysig.signature` takes beside the path, its length and where it continues from."""
+    """What `pysig.signature` takes beside the path, its length and where it continues from.
+
+    With a mode, it is the logsignature that is wanted.
+    """
 
     depth: int
     stream: bool
     basepoint: bool
     inverse: bool
     scalar_term: bool
+    mode: str | None = None
+
+    def signature(self) -> dict[str, Any]:
+        """Return the keyword arguments of `pysig.signature`."""
+        return {name: value for name, value in self._asdict().items() if name != "mode"}
+
+    def logsignature(self) -> dict[str, Any]:
+        """Return the keyword arguments of `pysig.logsignature`."""
+        return {name: value for name, value in self._asdict().items() if name != "scalar_term"}
+
+    def coefficients(self, channels: int) -> int:
+        """Return how many numbers a result has."""
+        if self.mode is not None:
+            return pysig.logsignature_channels(channels, self.depth, self.mode)
+        return pysig.signature_channels(channels, self.depth, self.scalar_term)
 
 
 class BlockSize(NamedTuple):
@@ -43,7 +61,7 @@ def signature_blocks(
     memory: int,
     report: Callable[[int], None],
 ) -> Iterator[np.ndarray]:
-    """Yield the signatures of ``path``, piece by piece in C order.
+    """Yield the signatures, or logsignatures, of ``path``, piece by piece in C order.
 
     Parameters
     ----------
@@ -77,7 +95,10 @@ def signature_blocks(
             yield from _along_time(one_path, end, dtype, options, block_size.points, report)
         else:
             block = path[chosen].astype(dtype)
-            yield pysig.signature(block, **options._asdict(), lengths=ends)
+            if options.mode is None:
+                yield pysig.signature(block, **options.signature(), lengths=ends)
+            else:
+                yield pysig.logsignature(block, **options.logsignature(), lengths=ends)
             report(len(indices) * length)
 
 
@@ -107,8 +128,16 @@ def _along_time(
     points: int,
     report: Callable[[int], None],
 ) -> Iterator[np.ndarray]:
-    """Yield the signature of ``path[:end]``, or those of all prefixes, from pieces along time."""
-    keywords: dict[str, Any] = options._asdict()
+    """Yield the result for ``path[:end]``, or those for all prefixes, from pieces along time."""
+    keywords = options.signature()
+
+    def finish(signature: np.ndarray) -> np.ndarray:
+        if options.mode is None:
+            return signature
+        return pysig.signature_to_logsignature(
+            signature, path.shape[-1], options.depth, mode=options.mode
+        )
+
     # The unit element, until there are steps.
     signature = pysig.signature(
         np.zeros((1, path.shape[-1]), dtype), options.depth, scalar_term=options.scalar_term
@@ -121,13 +150,14 @@ def _along_time(
             signature = result
         elif len(result):
             signature = result[-1]
-            yield result
+            yield finish(result)
         report(len(piece))
+    last = finish(signature)
     if not options.stream:
-        yield signature
+        yield last
         report(len(path) - end)
         return
     for start in range(end, len(path), points):
         repeated = min(points, len(path) - start)
-        yield np.broadcast_to(signature, (repeated, len(signature)))
+        yield np.broadcast_to(last, (repeated, len(last)))
         report(repeated)

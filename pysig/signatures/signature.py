@@ -286,8 +286,8 @@ def signature_backward(residuals, grad):
         return evaluate_gradients(*cuda_kernel(), residuals, grad)
 
 
-def evaluate_gradients(xp, kernel, residuals, grad):
-    """Return the gradients; `grad` has been checked."""
+def evaluate_gradients(xp, kernel, residuals, grad, *lyndon):
+    """Return the gradients; `grad` has been checked. lyndon: what the logsignature adds."""
     path, basepoint, initial = residuals[:3]
     *batch_shape, _, channels = path.shape
     words = count_words(channels, residuals.depth)
@@ -305,6 +305,7 @@ def evaluate_gradients(xp, kernel, residuals, grad):
             basepoint_gradient,
             initial_gradient,
             *kernel_arguments(xp, residuals),
+            *lyndon,
         )
     if basepoint_gradient is not None:
         basepoint_gradient = sum_to_shape(basepoint_gradient, residuals.basepoint.shape)
@@ -434,11 +435,11 @@ def evaluate(residuals):
         return evaluate_signature(*cuda_kernel(), residuals)
 
 
-def evaluate_signature(xp, kernel, residuals):
-    """Return the signature, an array of the library xp."""
+def evaluate_signature(xp, kernel, residuals, *lyndon):
+    """Return the signature, an array of the library xp. lyndon: what the logsignature adds."""
     result = empty(xp, result_shape(residuals), residuals.path.dtype, "the signature")
     if residuals.scalar_term:
         result[..., 0] = 1
     if result.size:
-        kernel.forward(result, *kernel_arguments(xp, residuals))
+        kernel.forward(result, *kernel_arguments(xp, residuals), *lyndon)
     return result

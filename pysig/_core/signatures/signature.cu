@@ -25,7 +25,7 @@
 // is the most significant digit of its index among the words of its length; lengths follow one
 // another, shortest first.
 
-typedef long long integer;
+#include "signatures/words.cuh"
 
 // ------------------------------------------------------------------------------------- the pieces
 
@@ -46,23 +46,6 @@ static __device__ Task find_task(integer index, const integer *steps, integer lo
     task.last = min(task.first + block_size, end);
     task.ends_path = task.piece == pieces - 1 && task.last == end;
     return task;
-}
-
-static __device__ integer thread_index() {
-    return (integer)blockIdx.x * blockDim.x + threadIdx.x;
-}
-
-static __device__ integer power(integer channels, int length) {
-    integer result = 1;
-    for (int i = 0; i < length; ++i) result *= channels;
-    return result;
-}
-
-// How many words are shorter than `length`, without the empty one: where those of `length` begin.
-static __device__ integer shorter_words(integer channels, int length) {
-    integer count = 0, words = 1;
-    for (int i = 1; i < length; ++i) count += words *= channels;
-    return count;
 }
 
 // -------------------------------------------------------------------------------------- the words
@@ -316,14 +299,6 @@ signature_forward(real *signature, const real *increments, const real *initial,
 
 // ------------------------------------------------------------------------------------- the products
 
-// The length of the word at `position` of a row; makes `position` its index among those.
-static __device__ int find_length(integer &position, integer channels) {
-    int length = 1;
-    for (integer words = channels; position >= words; words *= channels, ++length)
-        position -= words;
-    return length;
-}
-
 // For each piece k of a path, result[k] = left[k - distance] (x) left[k] (k >= distance, else
 // left[k]); with reverse, result[k] = left[k] (x) left[k + distance] (where there is such a piece).
 template <typename real>
@@ -340,20 +315,7 @@ __global__ void signature_product(real *__restrict__ result, const real *__restr
     }
     const real *here = factors + (index - word), *there = here + (other - piece) * words;
     const real *left = reverse ? here : there, *right = reverse ? there : here;
-    integer prefix = word, rest = 1;
-    const int length = find_length(prefix, channels);
-    integer prefix_position = word, rest_position = 0, suffix = 0;
-    const integer whole = prefix;
-    real sum = left[word] + right[word];
-    for (int i = length - 1; i >= 1; --i) { // i letters on the left, the others on the right
-        suffix += prefix % channels * rest;
-        prefix /= channels;
-        rest *= channels;
-        prefix_position = shorter_words(channels, i) + whole / rest;
-        rest_position = shorter_words(channels, length - i) + suffix;
-        sum += left[prefix_position] * right[rest_position];
-    }
-    result[index] = sum;
+    result[index] = product_word(left, right, word, channels);
 }
 
 // The adjoint of multiplying by the pieces from the right, for all at once: with those of `distance`

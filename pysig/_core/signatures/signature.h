@@ -2,6 +2,7 @@
  *
  * Layers, from the inside out:
  *     signature_tree.h, signature_tree_backward.h   the mathematics, on vectors of lanes
+ *     exponential_algebra.h      the logarithm of what the lanes have become, for the logsignature
  *     signature_root.h           the levels below the tree, when lanes are words
  *     signature_lanes.h          between the lanes and the arrays of the caller
  *     signature_tasks.h          one task: a group of lanes through all of its steps
@@ -19,7 +20,14 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "signatures/lyndon.h"
 #include "simd.h"
+
+/* Whether `lyndon` and `logarithm` of the problem are looked at: a compilation of its own, so that
+ * signatures do not pay for it. */
+#ifndef SIGNATURE_LYNDON
+#define SIGNATURE_LYNDON 0
+#endif
 
 /* Arrays are C-contiguous; strides count numbers.  A stride of 0 repeats one row for all paths. */
 typedef struct {
@@ -33,6 +41,12 @@ typedef struct {
     const ptrdiff_t *steps; /* [batch]: increments of each path; NULL: all have `longest` */
     const ptrdiff_t *order; /* [batch]: paths of like length next to each other, or NULL */
     int stream, inverse;
+    /* Of the longest words, compute no more than the Lyndon words, if this is not NULL; only then the
+     * others have no gradient, either. */
+    const lyndon_basis *lyndon;
+    /* What is written, or has the gradient, is not the signature but its logarithm, in coordinates
+     * of `lyndon`; only if all lanes are whole paths, not reversed, and backward without stream. */
+    const tensor_shape *logarithm;
     void *signature;          /* rows of words; forward: result, backward: its gradient */
     ptrdiff_t row_stride;     /* from one row to the next; with stream a path has several */
     ptrdiff_t path_stride;    /* from one path's first row to the next one's */
@@ -71,6 +85,12 @@ static ptrdiff_t signature_power(ptrdiff_t channels, ptrdiff_t exponent) {
     ptrdiff_t power = 1;
     while (exponent-- > 0) power *= channels;
     return power;
+}
+
+/* Numbers in one row of the result. */
+static ptrdiff_t signature_result_words(const signature_problem *problem) {
+    if (problem->logarithm && problem->lyndon) return problem->lyndon->words;
+    return signature_words(problem->channels, 1, problem->depth);
 }
 
 /* Multiply-adds of one step by Horner's rule, for the words longer than `prefix`, to `last`. */
@@ -132,13 +152,23 @@ static double signature_words_cost(const signature_problem *problem, ptrdiff_t p
     return root + (double)blocks * signature_step_cost(problem, prefix, problem->depth);
 }
 
+/* Whether logarithms are worth more than lanes that are full: other lanes than whole paths would
+ * take a kernel of their own for them, which for little work costs more than it saves. */
+static int signature_keeps_paths_whole(const signature_problem *problem, ptrdiff_t lanes) {
+    const double groups = (double)signature_ceil_divide(problem->batch, lanes);
+    const double step = signature_step_cost(problem, 0, problem->depth);
+    return SIGNATURE_LYNDON && problem->logarithm &&
+           groups * step * (double)problem->longest < 1 << 15;
+}
+
 static void signature_make_plan(const signature_problem *problem, signature_plan *plan, int level,
                                 ptrdiff_t real_bytes) {
     const ptrdiff_t vector_bytes = (ptrdiff_t)16 << level, lanes = vector_bytes / real_bytes;
     const ptrdiff_t large = (ptrdiff_t)1 << 23;
     memset(plan, 0, sizeof *plan);
     plan->level = level;
-    plan->pieces = signature_choose_pieces(problem, lanes);
+    const int whole = signature_keeps_paths_whole(problem, lanes);
+    plan->pieces = whole ? 1 : signature_choose_pieces(problem, lanes);
     plan->splits = 1;
 
     const ptrdiff_t paths = problem->batch * plan->pieces;
@@ -147,7 +177,7 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
                   (double)signature_ceil_divide(paths, lanes) / (double)(paths ? paths : 1);
     if (words > large / vector_bytes) best *= 8;
     for (ptrdiff_t prefix = 1, roots = problem->channels;
-         prefix < problem->depth && (prefix == 1 || roots <= 4096);
+         !whole && prefix < problem->depth && (prefix == 1 || roots <= 4096);
          prefix++, roots *= problem->channels) {
         double cost = signature_words_cost(problem, prefix, lanes);
         if (cost >= best) continue;

@@ -4,6 +4,8 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+SIMD_LEVELS: dict[str, int]
+
 def simd_level() -> str: ...
 def forward(
     signature: Array,

@@ -4,155 +4,12 @@ The arrays arrive checked: C-contiguous, of one floating-point type, of the shap
 say. Rows of words leave room for a leading scalar where `scalar_term` is set; it is not touched.
 """
 
-from cpython.buffer cimport (
-    PyBUF_SIMPLE,
-    PyBUF_WRITABLE,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
-from cython.parallel cimport prange, threadid
-from libc.stdlib cimport free
-
-from pysig._core.threads cimport num_threads
-
-import os
-
-
-cdef extern from "signatures/signature.h" nogil:
-    ctypedef struct signature_problem:
-        Py_ssize_t batch, length, channels, depth
-        const void *path
-        const void *basepoint
-        Py_ssize_t basepoint_stride
-        const void *initial
-        Py_ssize_t initial_stride
-        const Py_ssize_t *steps
-        const Py_ssize_t *order
-        Py_ssize_t longest
-        int stream, inverse
-        void *signature
-        Py_ssize_t row_stride, path_stride, rows
-        void *path_gradient
-        void *basepoint_gradient
-        void *initial_gradient
-
-    ctypedef struct signature_plan:
-        int level
-        Py_ssize_t prefix, pieces, splits, tasks
-        void *partial
-        void *start
-        void *end
-        void *checkpoints
-        void *step_gradient
-
-    int SIMD_BASELINE, SIMD_AVX2, SIMD_AVX512
-    size_t SIMD_ALIGNMENT
-    int simd_detected_level() noexcept
-    Py_ssize_t signature_words(Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept
-    double signature_step_cost(const signature_problem *, Py_ssize_t, Py_ssize_t) noexcept
-    void signature_make_plan(const signature_problem *, signature_plan *, int, Py_ssize_t) noexcept
-    size_t signature_checkpoint_bytes(const signature_problem *, const signature_plan *) noexcept
-    size_t signature_workspace(const signature_problem *, const signature_plan *, int, int) noexcept
-    void signature_tasks(int, const signature_problem *, const signature_plan *, int, Py_ssize_t,
-                         Py_ssize_t, void *) noexcept
-    int SIGNATURE_FORWARD, SIGNATURE_JOIN, SIGNATURE_CHAIN, SIGNATURE_BACKWARD, SIGNATURE_POINTS
-    void *aligned_alloc(size_t, size_t) noexcept
-
-
-SIMD_LEVELS = {"baseline": SIMD_BASELINE, "avx2": SIMD_AVX2, "avx512": SIMD_AVX512}
-
-
-cdef int choose_simd_level() except -1:
-    """The widest instruction set of the processor, or that of PYSIG_SIMD if it is narrower."""
-    widest = os.environ.get("PYSIG_SIMD", "avx512")
-    if widest not in SIMD_LEVELS:
-        raise ValueError(f"PYSIG_SIMD must be one of {', '.join(SIMD_LEVELS)}, not {widest!r}")
-    return min(SIMD_LEVELS[widest], simd_detected_level())
-
-
-cdef int LEVEL = choose_simd_level()
+include "signature.pxi"
 
 
 def simd_level():
     """The instruction set in use: "baseline", "avx2" or "avx512"."""
     return next(name for name, level in SIMD_LEVELS.items() if level == LEVEL)
-
-
-cdef class Memory:
-    """Aligned memory that lives as long as the object."""
-
-    cdef char *data
-
-    def __cinit__(self, size_t bytes):
-        self.data = <char *>aligned_alloc(SIMD_ALIGNMENT, round_up(bytes))
-        if self.data == NULL:
-            raise MemoryError(f"signature: cannot allocate {bytes} bytes of working memory")
-
-    def __dealloc__(self):
-        free(self.data)
-
-
-cdef size_t round_up(size_t bytes) noexcept nogil:
-    return (bytes + SIMD_ALIGNMENT) // SIMD_ALIGNMENT * SIMD_ALIGNMENT
-
-
-cdef void *address(array, int flags=PyBUF_SIMPLE) except? NULL:
-    """Where the numbers of an array begin; NULL for None. The caller keeps the array alive."""
-    cdef Py_buffer view
-    if array is None:
-        return NULL
-    PyObject_GetBuffer(array, &view, flags)
-    PyBuffer_Release(&view)
-    return view.buf
-
-
-cdef int set_problem(
-    signature_problem *problem, signature, path, basepoint, initial, steps, order, sizes, options,
-    int flags,
-) except -1:
-    """Fills in all but the gradients. signature: rows of words; flags: of its buffer."""
-    cdef Py_ssize_t words
-    cdef bint scalar_term
-    problem.batch, problem.length, problem.channels, problem.depth, problem.longest = sizes
-    problem.stream, problem.inverse, scalar_term = options
-    words = signature_words(problem.channels, 1, problem.depth)
-    problem.path = address(path)
-    problem.basepoint = address(basepoint)
-    problem.basepoint_stride = 0 if basepoint is None or basepoint.ndim == 1 else problem.channels
-    problem.initial = address(initial)
-    problem.initial_stride = 0 if initial is None or initial.ndim == 1 else words
-    problem.steps = <const Py_ssize_t *>address(steps)
-    problem.order = <const Py_ssize_t *>address(order)
-    problem.signature = <char *>address(signature, flags)
-    if scalar_term:
-        problem.signature = <char *>problem.signature + <Py_ssize_t>path.itemsize
-    problem.rows = problem.length - (basepoint is None) if problem.stream else 1
-    problem.row_stride = words + scalar_term
-    problem.path_stride = problem.row_stride * problem.rows
-    problem.path_gradient = problem.basepoint_gradient = problem.initial_gradient = NULL
-    return 0
-
-
-cdef int choose_threads(const signature_problem *problem, Py_ssize_t tasks) noexcept nogil:
-    """One thread for calls that take less than some thirty microseconds."""
-    cdef double work = signature_step_cost(problem, 0, problem.depth) * problem.batch
-    if work * problem.longest < 300_000:
-        return 1
-    return <int>min(<Py_ssize_t>num_threads(), max(tasks, problem.batch))
-
-
-cdef void run(
-    int kind, const signature_problem *problem, const signature_plan *plan, bint is_double,
-    Py_ssize_t tasks, int threads, char *memory, size_t bytes,
-) noexcept nogil:
-    """All tasks of one kind. memory: `bytes` for each thread."""
-    cdef Py_ssize_t i, runs = min(tasks, <Py_ssize_t>threads * 8)
-    if threads == 1:
-        signature_tasks(kind, problem, plan, is_double, 0, tasks, memory)
-        return
-    for i in prange(runs, num_threads=threads, schedule="dynamic"):
-        signature_tasks(kind, problem, plan, is_double, tasks * i // runs,
-                        tasks * (i + 1) // runs, memory + threadid() * bytes)
 
 
 def forward(signature, path, basepoint, initial, steps, order, sizes, options):
@@ -164,27 +21,8 @@ def forward(signature, path, basepoint, initial, steps, order, sizes, options):
     None. steps, order: (batch) of intp, or None when all paths have `longest` increments. sizes:
     batch, length, channels, depth, longest. options: stream, inverse, scalar_term.
     """
-    cdef signature_problem problem
-    cdef signature_plan plan
-    cdef size_t item = path.itemsize
-    cdef bint is_double = item == 8
-    set_problem(&problem, signature, path, basepoint, initial, steps, order, sizes, options,
-                PyBUF_WRITABLE)
-    if problem.batch == 0:
-        return
-    signature_make_plan(&problem, &plan, LEVEL, item)
-    cdef size_t bytes = round_up(signature_workspace(&problem, &plan, is_double, 0))
-    cdef int threads = choose_threads(&problem, plan.tasks)
-    cdef Memory memory = Memory(bytes * threads)
-    cdef Memory partial
-    if plan.pieces > 1:
-        partial = Memory(item * problem.batch * plan.pieces * problem.path_stride)
-        plan.partial = partial.data
-    with nogil:
-        run(SIGNATURE_FORWARD, &problem, &plan, is_double, plan.tasks, threads, memory.data, bytes)
-        if plan.pieces > 1:
-            run(SIGNATURE_JOIN, &problem, &plan, is_double, problem.batch, threads, memory.data,
-                bytes)
+    write_signatures(Tables(sizes, None, False), signature, path, basepoint, initial, steps, order,
+                     sizes, options)
 
 
 def backward(grad, path_gradient, basepoint_gradient, initial_gradient, path, basepoint, initial,
@@ -195,64 +33,5 @@ def backward(grad, path_gradient, basepoint_gradient, initial_gradient, path, ba
     path_gradient: (batch, length, channels). basepoint_gradient: (batch, channels), or None.
     initial_gradient: (batch, words), or None. The others are those of `forward`.
     """
-    cdef signature_problem problem
-    cdef signature_plan plan
-    cdef bint is_double = path.itemsize == 8
-    set_problem(&problem, grad, path, basepoint, initial, steps, order, sizes, options,
-                PyBUF_SIMPLE)
-    problem.path_gradient = address(path_gradient, PyBUF_WRITABLE)
-    problem.basepoint_gradient = address(basepoint_gradient, PyBUF_WRITABLE)
-    problem.initial_gradient = address(initial_gradient, PyBUF_WRITABLE)
-    if problem.batch == 0:
-        return
-    signature_make_plan(&problem, &plan, LEVEL, path.itemsize)
-    cdef size_t bytes = round_up(signature_workspace(&problem, &plan, is_double, 1))
-    cdef int threads = choose_threads(&problem, plan.tasks)
-    cdef Memory memory = Memory(bytes * threads)
-    if plan.pieces > 1:
-        between = prepare_pieces(&problem, &plan, is_double, threads, memory, bytes)
-    elif plan.splits > 1:
-        between = prepare_splits(&problem, &plan, path.itemsize)
-    with nogil:
-        run(SIGNATURE_BACKWARD, &problem, &plan, is_double, plan.tasks, threads, memory.data, bytes)
-        if plan.pieces * plan.splits > 1:
-            run(SIGNATURE_POINTS, &problem, &plan, is_double, problem.batch, threads, memory.data,
-                bytes)
-
-
-cdef prepare_pieces(
-    const signature_problem *problem, signature_plan *plan, bint is_double, int threads,
-    Memory memory, size_t bytes,
-):
-    """The state before and the adjoint after each piece, and states between if they are few;
-    returns what owns them."""
-    cdef signature_problem shorter = problem[0]
-    cdef size_t item = 8 if is_double else 4
-    cdef size_t rows = item * problem.batch * plan.pieces
-    cdef Py_ssize_t words = signature_words(problem.channels, 1, problem.depth)
-    cdef Py_ssize_t lower = signature_words(problem.channels, 1, problem.depth - 1)
-    cdef Memory partial = Memory(rows * lower)
-    cdef Memory start = Memory(rows * lower)
-    cdef Memory end = Memory(rows * words)
-    cdef size_t checkpoint_bytes = signature_checkpoint_bytes(problem, plan)
-    cdef Memory checkpoints = Memory(checkpoint_bytes)
-    shorter.depth -= 1
-    shorter.initial = NULL
-    plan.partial = partial.data
-    plan.start = start.data
-    plan.end = end.data
-    if checkpoint_bytes:
-        plan.checkpoints = checkpoints.data
-    with nogil:
-        run(SIGNATURE_FORWARD, &shorter, plan, is_double, plan.tasks, threads, memory.data, bytes)
-        run(SIGNATURE_CHAIN, problem, plan, is_double, problem.batch, threads, memory.data, bytes)
-    return start, end, checkpoints
-
-
-cdef prepare_splits(const signature_problem *problem, signature_plan *plan, size_t item):
-    """Room for what the tasks of one path add up; returns what owns it."""
-    cdef Memory steps = Memory(item * plan.tasks * problem.longest * problem.channels)
-    cdef Memory end = Memory(item * plan.tasks * signature_words(problem.channels, 1, plan.prefix))
-    plan.step_gradient = steps.data
-    plan.end = end.data
-    return steps, end
+    write_gradients(Tables(sizes, None, False), grad, path_gradient, basepoint_gradient,
+                    initial_gradient, path, basepoint, initial, steps, order, sizes, options)

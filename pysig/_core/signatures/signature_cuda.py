@@ -571,7 +571,7 @@ def sweep(problem, states, adjoint, grad, increment_gradient):
     """
     shorter = adjoint
     if grad is None:
-        shorter = cupy.ascontiguousarray(adjoint[..., : problem.words(problem.depth - 1)])
+        shorter = adjoint[..., : problem.words(problem.depth - 1)].copy()
     size = block_size(problem)
     blocks = -(-problem.longest_piece // size) if size else 0
     starts = states_before_blocks(problem, states, blocks, size)

@@ -12,11 +12,16 @@ typedef struct {
     NAME(backward_tree) tree; /* tree.forward serves the forward pass */
     NAME(root) root;          /* lanes of words only */
     NAME(lane) lanes[LANES];
+    ptrdiff_t present; /* with SIGNATURE_LYNDON: the first step of the block that has been read */
     VEC ***states, ***adjoints; /* [block of lanes][length][word]; one block when lanes are paths */
     ptrdiff_t blocks;           /* blocks of lanes in this task */
     ptrdiff_t state_words;      /* vectors of one block of lanes that a checkpoint keeps */
     VEC *parents;               /* [block][j - 1][step]: Y[j] where the trees begin */
     VEC **incoming_levels;      /* stream, backward: the gradient of one row */
+    /* The logarithm, its gradient, and what exponential_algebra.h needs to find them. */
+    VEC *logarithm, *stages, *stage_gradients;
+    const int32_t *
+        *least;         /* [length]: of the tables for the Lyndon words, below the lanes' words */
     VEC *next_gradient; /* [letter]: of the increment after the current block; lanes are paths */
     VEC *scratch;
     char *coarse, *fine; /* checkpoints */
@@ -152,6 +157,19 @@ static size_t NAME(carve_workspace)(const signature_problem *problem, const sign
             work->incoming_levels =
                 (VEC **)NAME(carve_levels)(&next, channels, depth, sizeof(VEC), real);
     }
+    if (SIGNATURE_LYNDON && problem->lyndon) {
+        work->least = CARVE(const int32_t *, depth);
+        for (ptrdiff_t i = 0; real && i < depth; i++)
+            work->least[i] =
+                problem->lyndon->least + signature_words(channels, 0, plan->prefix + i - 1);
+        tree->least = real ? work->least : NULL;
+    }
+    if (SIGNATURE_LYNDON && problem->logarithm) {
+        const ptrdiff_t lower = signature_words(channels, 1, depth - 1);
+        work->logarithm = CARVE(VEC, signature_result_words(problem));
+        work->stages = CARVE(VEC, backward ? tensor_stage_words(problem->logarithm) : 2 * lower);
+        if (backward) work->stage_gradients = CARVE(VEC, 2 * lower);
+    }
     if (plan->prefix) NAME(carve_root)(problem, plan, backward, &next, real, work);
     if (backward) NAME(carve_checkpoints)(problem, plan, &next, work);
     return (size_t)(next - base);
@@ -200,6 +218,7 @@ static ptrdiff_t NAME(lane_path)(const signature_problem *problem, const signatu
 
 static void NAME(find_lanes)(const signature_problem *problem, const signature_plan *plan,
                              ptrdiff_t task, NAME(workspace) *work) {
+    work->present = -1;
     if (plan->prefix) {
         /* Lanes without a word stay zero, and add nothing to sums over the lanes. */
         memset(work->parents, 0,
@@ -281,6 +300,8 @@ static ptrdiff_t NAME(task_steps)(const signature_plan *plan, const NAME(workspa
 static void NAME(begin_block)(const signature_problem *problem, const signature_plan *plan,
                               NAME(workspace) *work, ptrdiff_t start, ptrdiff_t end) {
     NAME(tree) *tree = &work->tree.forward;
+    if (SIGNATURE_LYNDON && work->present == start) return; /* the last one comes again, backward */
+    work->present = start;
     tree->steps = end - start < plan->block ? end - start : plan->block;
     if (!plan->prefix) {
         NAME(read_differences)(tree, work->lanes, start, problem->inverse);
@@ -292,6 +313,15 @@ static void NAME(begin_block)(const signature_problem *problem, const signature_
     }
 }
 
+/* The words before those of the tree in one block of lanes. */
+static void NAME(find_roots)(const signature_plan *plan, const NAME(workspace) *work,
+                             ptrdiff_t block, NAME(tree) *tree) {
+    if (!plan->prefix) return;
+    const ptrdiff_t words = signature_power(tree->channels, plan->prefix);
+    tree->first_root = (work->root.first_block + block) * LANES;
+    tree->roots = words - tree->first_root < LANES ? words - tree->first_root : LANES;
+}
+
 /* Moves the states through the current block. shorten: leave the longest words out. */
 static void NAME(advance)(const signature_plan *plan, NAME(workspace) *work, ptrdiff_t shorten) {
     NAME(tree) tree = work->tree.forward;
@@ -299,8 +329,10 @@ static void NAME(advance)(const signature_plan *plan, NAME(workspace) *work, ptr
     if (plan->prefix) NAME(root_descend)(&work->root);
     tree.depth -= shorten;
     if (tree.depth < 1) return;
+    if (shorten) tree.least = NULL;
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
         tree.state = work->states[k];
+        NAME(find_roots)(plan, work, k, &tree);
         NAME(descend)(&tree, 0, 0, work->parents + k * stride, work->scratch);
     }
 }
@@ -326,8 +358,27 @@ static void NAME(load_states)(const signature_problem *problem, const signature_
     NAME(copy_root)(&work->root, work->root.state, row, problem->inverse, 0);
 }
 
+#if SIGNATURE_LYNDON
+/* Writes the logarithms of the states. */
+static void NAME(store_logarithm)(const signature_problem *problem, const signature_plan *plan,
+                                  ptrdiff_t task, NAME(workspace) *work, ptrdiff_t row) {
+    NAME(rows) rows = NAME(find_rows)(problem, plan, task, 0,
+                                      (REAL *)problem->signature + row * problem->row_stride,
+                                      problem->path_stride, 0);
+    NAME(evaluate_series_lanes)(problem->logarithm, problem->lyndon, work->states[0][1],
+                                work->stages, work->logarithm);
+    NAME(write_lanes)(work->logarithm, signature_result_words(problem), rows.row);
+}
+#endif
+
 static void NAME(store_states)(const signature_problem *problem, const signature_plan *plan,
                                ptrdiff_t task, NAME(workspace) *work, ptrdiff_t row) {
+#if SIGNATURE_LYNDON
+    if (problem->logarithm) {
+        NAME(store_logarithm)(problem, plan, task, work, row);
+        return;
+    }
+#endif
     const int by_piece = plan->pieces > 1;
     const ptrdiff_t words = signature_words(problem->channels, 1, problem->depth);
     REAL *array = by_piece ? plan->partial : (REAL *)problem->signature + row * problem->row_stride;
@@ -467,8 +518,23 @@ static void NAME(chain_task)(const signature_problem *problem, const signature_p
 
 /* ---- backward ---- */
 
+#if SIGNATURE_LYNDON
+/* The adjoint of the states at the end, which the paths have now, from that of their logarithms. */
+static void NAME(load_logarithm_adjoint)(const signature_problem *problem,
+                                         const signature_plan *plan, ptrdiff_t task,
+                                         NAME(workspace) *work) {
+    NAME(rows) rows =
+        NAME(find_rows)(problem, plan, task, 0, problem->signature, problem->path_stride, 0);
+    NAME(read_lanes)(work->logarithm, signature_result_words(problem), rows.row);
+    NAME(evaluate_series_backward_lanes)(problem->logarithm, problem->lyndon, work->logarithm,
+                                         work->states[0][1], work->stages, work->stage_gradients,
+                                         work->adjoints[0][1]);
+}
+#endif
+
 static void NAME(load_adjoints)(const signature_problem *problem, const signature_plan *plan,
                                 ptrdiff_t task, NAME(workspace) *work) {
+    if (SIGNATURE_LYNDON && problem->logarithm) return; /* they depend on the states at the end */
     const int by_piece = plan->pieces > 1;
     const ptrdiff_t stride =
         by_piece ? signature_words(problem->channels, 1, problem->depth) : problem->path_stride;
@@ -599,6 +665,7 @@ static void NAME(retreat)(const signature_problem *problem, const signature_plan
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
         work->tree.forward.state = work->states[k];
         work->tree.adjoint = work->adjoints[k];
+        NAME(find_roots)(plan, work, k, &work->tree.forward);
         NAME(ascend)(&work->tree, 0, 0, work->parents + k * stride, work->scratch);
     }
     if (plan->prefix) {
@@ -704,13 +771,16 @@ static void NAME(backward_task)(const signature_problem *problem, const signatur
             NAME(add_row)(problem, plan, task, work, row);
     for (ptrdiff_t segment = 0; segment < segments; segment++) {
         NAME(keep)(work, work->coarse + segment * work->checkpoint_bytes, 0);
-        if (segment == segments - 1) break;
-        for (ptrdiff_t block = segment * work->fine_slots; block < (segment + 1) * work->fine_slots;
-             block++) {
+        if (segment == segments - 1 && !(SIGNATURE_LYNDON && problem->logarithm)) break;
+        for (ptrdiff_t block = segment * work->fine_slots;
+             block < (segment + 1) * work->fine_slots && block < blocks; block++) {
             NAME(begin_block)(problem, plan, work, block * plan->block, steps);
             NAME(advance)(plan, work, 1);
         }
     }
+#if SIGNATURE_LYNDON
+    if (problem->logarithm) NAME(load_logarithm_adjoint)(problem, plan, task, work);
+#endif
     for (ptrdiff_t segment = segments - 1; segment >= 0; segment--) {
         ptrdiff_t first = segment * work->fine_slots, last = first + work->fine_slots;
         NAME(keep)(work, work->coarse + segment * work->checkpoint_bytes, 1);

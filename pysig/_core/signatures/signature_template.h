@@ -1,5 +1,14 @@
 /* Everything of signature.h that is compiled for each type and instruction set, from the inside out. */
 #define VEC NAME(vector)
+#include "signatures/row_lanes.h"
+#if SIGNATURE_LYNDON
+#include "signatures/exponential_lanes.h"
+#define ELEM VEC
+#define TENSOR(stem) NAME(stem##_lanes)
+#include "signatures/exponential_algebra.h"
+#undef ELEM
+#undef TENSOR
+#endif
 #include "signatures/signature_tree.h"
 #include "signatures/signature_tree_backward.h"
 #include "signatures/signature_lanes.h"

@@ -13,6 +13,10 @@
  * are never written but at the end of the block.  Y_i[j] is kept divided by j.
  *
  * Every number is a vector of lanes, see signature.h.
+ *
+ * Where only Lyndon words of the largest length are wanted, what is below a word that no Lyndon word
+ * of that length begins with is a tree whose words are shorter by one letter: its Y[j] do not depend
+ * on the depth.
  */
 
 typedef struct {
@@ -22,7 +26,46 @@ typedef struct {
     ptrdiff_t steps;    /* steps of the current block */
     VEC *letters;       /* [step][letter]: u */
     VEC **state;        /* [i][word]: S_i, for the lengths i that the tree has */
+    /* NULL: all words are wanted.  Else, for the words of each length that the tree has, the least
+     * letter after them in a word that a Lyndon word may begin with; `channels`: there is none. */
+    const int32_t *const *least;
+    ptrdiff_t first_root, roots; /* lanes of words: those before the words of the tree */
 } NAME(tree);
+
+/* The least letter that is wanted after a word, in any lane. */
+static ptrdiff_t NAME(least_letter)(const NAME(tree) *tree, ptrdiff_t length, ptrdiff_t word) {
+    if (!SIGNATURE_LYNDON || tree->least == NULL) return 0;
+    const int32_t *letters = tree->least[length] + word;
+    if (tree->roots == 0) return *letters;
+    const ptrdiff_t words = signature_power(tree->channels, length);
+    ptrdiff_t least = tree->channels;
+    for (ptrdiff_t l = 0; l < tree->roots; l++) {
+        ptrdiff_t letter = letters[(tree->first_root + l) * words];
+        if (letter < least) least = letter;
+    }
+    return least;
+}
+
+/* The first letter of the Lyndon words that are one letter longer than the `words` words from
+ * `word` on. */
+static ptrdiff_t NAME(first_letter)(const NAME(tree) *tree, ptrdiff_t length, ptrdiff_t word,
+                                    ptrdiff_t words) {
+    ptrdiff_t first = tree->channels;
+    if (!SIGNATURE_LYNDON || tree->least == NULL || (length == 0 && tree->roots == 0)) return 0;
+    for (ptrdiff_t q = 0; q < words; q++) {
+        ptrdiff_t letter = NAME(least_letter)(tree, length, word + q) + 1;
+        if (letter < first) first = letter;
+    }
+    return first;
+}
+
+/* The tree without the longest words. */
+ALWAYS_INLINE NAME(tree) NAME(shorter_tree)(const NAME(tree) *tree) {
+    NAME(tree) shorter = *tree;
+    shorter.depth--;
+    shorter.least = NULL;
+    return shorter;
+}
 
 /* 1 / j: a division in an inner loop would be most of its time. */
 static const REAL NAME(inverse)[] = {
@@ -125,15 +168,18 @@ ALWAYS_INLINE void NAME(descend_top)(const NAME(tree) *tree, const VEC *parent, 
     (TOP_WORDS_FIT(channels) < 1 ? 1 : TOP_WORDS_FIT(channels) > 4 ? 4 : TOP_WORDS_FIT(channels))
 
 ALWAYS_INLINE void NAME(descend_top_all)(const NAME(tree) *tree, const VEC *parent, VEC *middle,
-                                         VEC *top, const ptrdiff_t channels) {
+                                         VEC *top, ptrdiff_t first, const ptrdiff_t channels) {
     const ptrdiff_t together = TOP_WORDS(channels) < channels ? TOP_WORDS(channels) : channels;
-    ptrdiff_t first = 0;
     for (; first + together <= channels; first += together)
         NAME(descend_top)(tree, parent, middle + first, top + first * channels, first, together,
                           channels);
-    if (channels % together)
-        NAME(descend_top)(tree, parent, middle + first, top + first * channels, first,
-                          channels % together, channels);
+    middle += first;
+    top += first * channels;
+    switch (channels - first) {
+        case 3: NAME(descend_top)(tree, parent, middle, top, first, 3, channels); break;
+        case 2: NAME(descend_top)(tree, parent, middle, top, first, 2, channels); break;
+        case 1: NAME(descend_top)(tree, parent, middle, top, first, 1, channels); break;
+    }
 }
 
 /* sums[q][c] += sum over the steps of word[q] u(c): the longest level below `words` words. */
@@ -152,12 +198,12 @@ ALWAYS_INLINE void NAME(accumulate_top)(const NAME(tree) *tree, const VEC *word,
         for (ptrdiff_t c = 0; c < count; c++) top[q * channels + first + c] = sum[q][c];
 }
 
+/* The same for the letters first, ..., end - 1. */
 ALWAYS_INLINE void NAME(accumulate_top_words)(const NAME(tree) *tree, const VEC *word, VEC *top,
+                                              ptrdiff_t first, ptrdiff_t end,
                                               const ptrdiff_t words) {
-    ptrdiff_t first = 0;
-    for (; first + 4 <= tree->channels; first += 4)
-        NAME(accumulate_top)(tree, word, top, first, words, 4);
-    switch (tree->channels - first) {
+    for (; first + 4 <= end; first += 4) NAME(accumulate_top)(tree, word, top, first, words, 4);
+    switch (end - first) {
         case 3: NAME(accumulate_top)(tree, word, top, first, words, 3); break;
         case 2: NAME(accumulate_top)(tree, word, top, first, words, 2); break;
         case 1: NAME(accumulate_top)(tree, word, top, first, words, 1); break;
@@ -166,22 +212,26 @@ ALWAYS_INLINE void NAME(accumulate_top_words)(const NAME(tree) *tree, const VEC 
 
 #define WIDE_WORDS (REGISTERS == 32 ? 6 : 3)
 
-/* The last two levels below one word for any number of channels. */
-static void NAME(descend_top_wide)(const NAME(tree) *tree, const VEC *parent, VEC *middle, VEC *top,
-                                   VEC *scratch) {
+/* The last two levels below one word for any number of channels; its children from `first` on. */
+static void NAME(descend_top_wide)(const NAME(tree) *tree, ptrdiff_t length, ptrdiff_t child,
+                                   const VEC *parent, VEC *scratch, ptrdiff_t first) {
     const ptrdiff_t channels = tree->channels;
-    ptrdiff_t first = 0;
+    VEC *middle = tree->state[length] + child, *top = tree->state[length + 1] + child * channels;
     for (; first + WIDE_WORDS <= channels; first += WIDE_WORDS) {
         NAME(descend_letters)(tree, 2, parent, middle + first, scratch, first, WIDE_WORDS);
-        NAME(accumulate_top_words)(tree, scratch, top + first * channels, WIDE_WORDS);
+        NAME(accumulate_top_words)(tree, scratch, top + first * channels,
+                                   NAME(first_letter)(tree, length, child + first, WIDE_WORDS),
+                                   channels, WIDE_WORDS);
     }
     for (; first + 2 <= channels; first += 2) {
         NAME(descend_letters)(tree, 2, parent, middle + first, scratch, first, 2);
-        NAME(accumulate_top_words)(tree, scratch, top + first * channels, 2);
+        NAME(accumulate_top_words)(tree, scratch, top + first * channels,
+                                   NAME(first_letter)(tree, length, child + first, 2), channels, 2);
     }
     if (first < channels) {
         NAME(descend_letters)(tree, 2, parent, middle + first, scratch, first, 1);
-        NAME(accumulate_top_words)(tree, scratch, top + first * channels, 1);
+        NAME(accumulate_top_words)(tree, scratch, top + first * channels,
+                                   NAME(first_letter)(tree, length, child + first, 1), channels, 1);
     }
 }
 
@@ -191,20 +241,30 @@ static void NAME(descend)(const NAME(tree) *tree, ptrdiff_t length, ptrdiff_t wo
                           const VEC *parent, VEC *scratch) {
     const ptrdiff_t channels = tree->channels, chains = tree->depth - length;
     const ptrdiff_t child = word * channels;
+    const ptrdiff_t least = NAME(least_letter)(tree, length, word);
     VEC *state = tree->state[length + 1] + child;
+    if (SIGNATURE_LYNDON && least == channels) {
+        NAME(tree) shorter = NAME(shorter_tree)(tree);
+        if (shorter.depth > length) NAME(descend)(&shorter, length, word, parent, scratch);
+        return;
+    }
     if (chains == 1) {
-        NAME(accumulate_top_words)(tree, parent, state, 1);
+        NAME(accumulate_top_words)(tree, parent, state, NAME(first_letter)(tree, length, word, 1),
+                                   channels, 1);
         return;
     }
     if (chains == 2) {
         VEC *top = tree->state[length + 2] + child * channels;
+        if (SIGNATURE_LYNDON && least) NAME(accumulate_top_words)(tree, parent, state, 0, least, 1);
         switch (channels) {
-            case 1: NAME(descend_top_all)(tree, parent, state, top, 1); return;
-            case 2: NAME(descend_top_all)(tree, parent, state, top, 2); return;
-            case 3: NAME(descend_top_all)(tree, parent, state, top, 3); return;
-            case 4: NAME(descend_top_all)(tree, parent, state, top, 4); return;
-            case 5: NAME(descend_top_all)(tree, parent, state, top, 5); return;
-            default: NAME(descend_top_wide)(tree, parent, state, top, scratch); return;
+            case 1: NAME(descend_top_all)(tree, parent, state, top, least, 1); return;
+            case 2: NAME(descend_top_all)(tree, parent, state, top, least, 2); return;
+            case 3: NAME(descend_top_all)(tree, parent, state, top, least, 3); return;
+            case 4: NAME(descend_top_all)(tree, parent, state, top, least, 4); return;
+            case 5: NAME(descend_top_all)(tree, parent, state, top, least, 5); return;
+            default:
+                NAME(descend_top_wide)(tree, length + 1, child, parent, scratch, least);
+                return;
         }
     }
     const ptrdiff_t stride = (chains - 1) * tree->capacity;

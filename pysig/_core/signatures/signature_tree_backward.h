@@ -90,10 +90,11 @@ static void NAME(ascend_chains)(const NAME(backward_tree) *tree, ptrdiff_t chain
 }
 
 /* The last two levels below one word, for few channels: first Y of the children, forwards in time,
- * then P and the gradients, backwards.  top: H of the longest words, which no step changes. */
+ * then P and the gradients, backwards.  top: H of the longest words, which no step changes; it is
+ * zero below the children before `first`. */
 ALWAYS_INLINE void NAME(ascend_top)(const NAME(backward_tree) *tree, VEC *block, VEC *state,
                                     VEC *adjoint, const VEC *top, VEC *scratch,
-                                    const ptrdiff_t channels) {
+                                    const ptrdiff_t first, const ptrdiff_t channels) {
     const ptrdiff_t capacity = tree->forward.capacity;
     NAME(descend_letters)(&tree->forward, 2, block, state, scratch, 0, channels);
     VEC h[5];
@@ -107,7 +108,7 @@ ALWAYS_INLINE void NAME(ascend_top)(const NAME(backward_tree) *tree, VEC *block,
             du[c] = gradient[c] + h[c] * y1;
             p1 += h[c] * u[c];
         }
-        for (ptrdiff_t q = 0; q < channels; q++) {
+        for (ptrdiff_t q = first; q < channels; q++) {
             VEC y = scratch[q * capacity + t], p = (VEC){0};
             for (ptrdiff_t c = 0; c < channels; c++) {
                 VEC g = NAME(in_register)(top[q * channels + c]);
@@ -126,9 +127,9 @@ ALWAYS_INLINE void NAME(ascend_top)(const NAME(backward_tree) *tree, VEC *block,
 }
 
 /* For `words` words of length depth - 1: P[1] from the longest words below, into `product`, and
- * their part of the gradient; letters first, ..., first + count - 1. */
+ * their part of the gradient; letters first, ..., first + count - 1.  add: to what is there. */
 ALWAYS_INLINE void NAME(contract_top)(const NAME(backward_tree) *tree, const VEC *word,
-                                      const VEC *top, VEC *product, ptrdiff_t first,
+                                      const VEC *top, VEC *product, ptrdiff_t first, int add,
                                       const ptrdiff_t words, const ptrdiff_t count) {
     const ptrdiff_t capacity = tree->forward.capacity, channels = tree->forward.channels;
     VEC g[4][4];
@@ -138,7 +139,7 @@ ALWAYS_INLINE void NAME(contract_top)(const NAME(backward_tree) *tree, const VEC
         const VEC *u = tree->forward.letters + t * channels + first;
         VEC *gradient = tree->gradient + t * channels + first;
         VEC p[4];
-        for (ptrdiff_t q = 0; q < words; q++) p[q] = first ? product[q * capacity + t] : (VEC){0};
+        for (ptrdiff_t q = 0; q < words; q++) p[q] = add ? product[q * capacity + t] : (VEC){0};
         for (ptrdiff_t c = 0; c < count; c++) {
             VEC du = gradient[c];
             for (ptrdiff_t q = 0; q < words; q++) {
@@ -152,65 +153,97 @@ ALWAYS_INLINE void NAME(contract_top)(const NAME(backward_tree) *tree, const VEC
 }
 
 /* ascend_top for any number of channels, in three passes: H of the longest words stays in
- * registers, four letters at a time. */
+ * registers, four letters at a time; it is zero for the letters before `letter`. */
 ALWAYS_INLINE void NAME(ascend_top_words)(const NAME(backward_tree) *tree, const VEC *parent,
                                           NAME(ascent) to, VEC *state, VEC *adjoint, const VEC *top,
-                                          VEC *scratch, ptrdiff_t first, const ptrdiff_t words) {
+                                          VEC *scratch, ptrdiff_t first, ptrdiff_t letter,
+                                          const ptrdiff_t words) {
     const ptrdiff_t channels = tree->forward.channels;
+    const size_t bytes = (size_t)(words * tree->forward.capacity) * sizeof(VEC);
     VEC *product = scratch + words * tree->forward.capacity;
     NAME(descend_letters)(&tree->forward, 2, parent, state, scratch, first, words);
-    ptrdiff_t c = 0;
-    for (; c + 4 <= channels; c += 4) NAME(contract_top)(tree, scratch, top, product, c, words, 4);
+    if (SIGNATURE_LYNDON && letter >= channels) memset(product, 0, bytes);
+    ptrdiff_t c = letter;
+    for (; c + 4 <= channels; c += 4)
+        NAME(contract_top)(tree, scratch, top, product, c, c > letter, words, 4);
     switch (channels - c) {
-        case 3: NAME(contract_top)(tree, scratch, top, product, c, words, 3); break;
-        case 2: NAME(contract_top)(tree, scratch, top, product, c, words, 2); break;
-        case 1: NAME(contract_top)(tree, scratch, top, product, c, words, 1); break;
+        case 3: NAME(contract_top)(tree, scratch, top, product, c, c > letter, words, 3); break;
+        case 2: NAME(contract_top)(tree, scratch, top, product, c, c > letter, words, 2); break;
+        case 1: NAME(contract_top)(tree, scratch, top, product, c, c > letter, words, 1); break;
     }
     NAME(ascend_letters)(tree, 2, product, parent, to, adjoint, first, words);
 }
 
 #define ASCEND_WIDE_WORDS (REGISTERS == 32 ? 4 : 3)
 
-static void NAME(ascend_top_wide)(const NAME(backward_tree) *tree, VEC *block, VEC *state,
-                                  VEC *adjoint, const VEC *top, VEC *scratch) {
+static void NAME(ascend_top_wide)(const NAME(backward_tree) *tree, ptrdiff_t length,
+                                  ptrdiff_t child, VEC *block, VEC *state, VEC *adjoint,
+                                  const VEC *longest, VEC *scratch) {
     const ptrdiff_t channels = tree->forward.channels;
     VEC *sum = scratch;
     scratch += 2 * tree->forward.capacity;
     for (ptrdiff_t first = 0, count; first < channels; first += count) {
         count = channels - first < ASCEND_WIDE_WORDS ? channels - first : ASCEND_WIDE_WORDS;
         NAME(ascent) to = {first ? sum : NULL, first + count < channels ? sum : block};
-        const VEC *longest = top + first * channels;
+        const VEC *top = longest + first * channels;
+        const ptrdiff_t letter = NAME(first_letter)(&tree->forward, length, child + first, count);
         switch (count) {
             case 1:
-                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest,
-                                       scratch, first, 1);
+                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, top,
+                                       scratch, first, letter, 1);
                 break;
             case 2:
-                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest,
-                                       scratch, first, 2);
+                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, top,
+                                       scratch, first, letter, 2);
                 break;
             case 3:
-                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest,
-                                       scratch, first, 3);
+                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, top,
+                                       scratch, first, letter, 3);
                 break;
             default:
-                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, longest,
-                                       scratch, first, 4);
+                NAME(ascend_top_words)(tree, block, to, state + first, adjoint + first, top,
+                                       scratch, first, letter, 4);
         }
     }
 }
 
-static void NAME(ascend_top_any)(const NAME(backward_tree) *tree, VEC *block, VEC *state,
-                                 VEC *adjoint, const VEC *top, VEC *scratch) {
-    switch (tree->forward.channels) {
-        case 1: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 1); break;
-        case 2: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 2); break;
-        case 3: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 3); break;
-        case 4: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 4); break;
-        case 5: NAME(ascend_top)(tree, block, state, adjoint, top, scratch, 5); break;
-        default: NAME(ascend_top_wide)(tree, block, state, adjoint, top, scratch);
+#define ASCEND_TOP_FROM(channels, first)                                              \
+    case (channels) * 8 + (first):                                                    \
+        NAME(ascend_top)(tree, block, state, adjoint, top, scratch, first, channels); \
+        break;
+
+/* child: the first of the word's children, which have this length; least: the first of those that
+ * have longer words below them. */
+static void NAME(ascend_top_any)(const NAME(backward_tree) *tree, ptrdiff_t length, ptrdiff_t child,
+                                 VEC *block, VEC *scratch, ptrdiff_t least) {
+    const ptrdiff_t channels = tree->forward.channels;
+    VEC *state = tree->forward.state[length] + child, *adjoint = tree->adjoint[length] + child;
+    const VEC *top = tree->adjoint[length + 1] + child * channels;
+    switch (channels > 5 ? 0 : channels * 8 + least) {
+        ASCEND_TOP_FROM(1, 0)
+        ASCEND_TOP_FROM(2, 0)
+        ASCEND_TOP_FROM(3, 0)
+        ASCEND_TOP_FROM(4, 0)
+        ASCEND_TOP_FROM(5, 0)
+        case 0:
+            NAME(ascend_top_wide)(tree, length, child, block, state, adjoint, top, scratch);
+            break;
+#if SIGNATURE_LYNDON
+            ASCEND_TOP_FROM(2, 1)
+            ASCEND_TOP_FROM(3, 1)
+            ASCEND_TOP_FROM(3, 2)
+            ASCEND_TOP_FROM(4, 1)
+            ASCEND_TOP_FROM(4, 2)
+            ASCEND_TOP_FROM(4, 3)
+            ASCEND_TOP_FROM(5, 1)
+            ASCEND_TOP_FROM(5, 2)
+            ASCEND_TOP_FROM(5, 3)
+            ASCEND_TOP_FROM(5, 4)
+#endif
     }
 }
+
+#undef ASCEND_TOP_FROM
 
 /* The longest words below one word, when the tree begins right below them. */
 static void NAME(ascend_last)(const NAME(backward_tree) *tree, VEC *block, const VEC *top) {
@@ -234,16 +267,23 @@ static void NAME(ascend)(const NAME(backward_tree) *tree, ptrdiff_t length, ptrd
     const ptrdiff_t channels = forward->channels, chains = forward->depth - length;
     const ptrdiff_t child = word * channels;
     VEC *adjoint = tree->adjoint[length + 1] + child;
+    const ptrdiff_t least = NAME(least_letter)(forward, length, word);
+    if (SIGNATURE_LYNDON && least == channels) {
+        NAME(backward_tree) shorter = *tree;
+        shorter.forward = NAME(shorter_tree)(forward);
+        if (chains > 1) NAME(ascend)(&shorter, length, word, block, scratch);
+        memset(block + (chains - 1) * forward->capacity, 0, (size_t)forward->steps * sizeof(VEC));
+        return;
+    }
     if (chains == 1) {
         NAME(ascend_last)(tree, block, adjoint);
         return;
     }
-    VEC *state = forward->state[length + 1] + child;
     if (chains == 2) {
-        const VEC *top = tree->adjoint[length + 2] + child * channels;
-        NAME(ascend_top_any)(tree, block, state, adjoint, top, scratch);
+        NAME(ascend_top_any)(tree, length + 1, child, block, scratch, least);
         return;
     }
+    VEC *state = forward->state[length + 1] + child;
     VEC *sum = scratch;
     scratch += chains * forward->capacity;
     const ptrdiff_t stride = (chains - 1) * forward->capacity;

@@ -1,0 +1,300 @@
+/* The product of two rows, and the two halves of its adjoint.
+ *
+ * Lanes are neighbouring words.  The words of a level that differ in their last letters only, a run,
+ * fill a vector or several; what a long second factor gives to a run is one number times a vector.
+ * A second factor so short that several of its copies fit one vector is copied to each place where
+ * it may stand there, with zeros around it.
+ *
+ * What is read past the end of a level has no effect, and what is written there is either padding or
+ * written again later: products go through the levels in order.
+ */
+
+/* Letters of a run: as many as fit a vector, at least one. */
+#define RUN_LETTERS(d) \
+    ((d) * (d) * (d) * (d) <= LANES ? 4 : (d) * (d) * (d) <= LANES ? 3 : (d) * (d) <= LANES ? 2 : 1)
+#define RUN_WORDS(d)                               \
+    (RUN_LETTERS(d) == 4   ? (d) * (d) * (d) * (d) \
+     : RUN_LETTERS(d) == 3 ? (d) * (d) * (d)       \
+     : RUN_LETTERS(d) == 2 ? (d) * (d)             \
+                           : (d))
+/* A group has one vector, with a run, or with two runs of the same prefix; or a run longer than a
+ * vector, in two. */
+#define GROUP_WORDS(d) ((d) % 2 == 0 && 2 * RUN_WORDS(d) <= LANES ? 2 * RUN_WORDS(d) : RUN_WORDS(d))
+#define GROUP_VECTORS(d) ((d) > LANES ? 2 : 1)
+/* Groups that are computed at once: all with the same prefix, if there are registers for them. */
+#define GROUPS(d)                            \
+    (GROUP_VECTORS(d) == 2 && (d) == 8   ? 4 \
+     : GROUP_VECTORS(d) == 2 && (d) == 6 ? 3 \
+                                         : (d) * RUN_WORDS(d) / GROUP_WORDS(d))
+/* Where vector q of them begins. */
+#define VECTOR_WORD(d, q) ((q) / GROUP_VECTORS(d) * GROUP_WORDS(d) + (q) % GROUP_VECTORS(d) * LANES)
+
+/* Goes through the words of one level in steps: for the prefixes of each length, the first factor's
+ * coefficient, and where the second factor's of the rest of the word stands. */
+typedef struct {
+    ptrdiff_t prefixes; /* of length 1 ... prefixes */
+    struct {
+        const REAL *head, *tail, *begin, *end;
+    } cut[PRODUCT_LEVELS];
+} NAME(cuts);
+
+/* The longest prefix is `rest` letters shorter than the words, which have k. */
+static void NAME(begin_cuts)(NAME(cuts) *cuts, const product_layout *layout, const REAL *a,
+                             const REAL *b, ptrdiff_t k, ptrdiff_t rest) {
+    cuts->prefixes = k - rest;
+    for (ptrdiff_t i = 1; i <= k - rest; i++) {
+        cuts->cut[i].head = a + layout->begin[i];
+        cuts->cut[i].tail = cuts->cut[i].begin = b + layout->begin[k - i];
+        cuts->cut[i].end = cuts->cut[i].begin + layout->power[k - i];
+    }
+}
+
+ALWAYS_INLINE void NAME(next_cuts)(NAME(cuts) *cuts, ptrdiff_t words) {
+    for (ptrdiff_t i = 1; i <= cuts->prefixes; i++) {
+        cuts->cut[i].tail += words;
+        if (cuts->cut[i].tail != cuts->cut[i].end) continue;
+        cuts->cut[i].tail = cuts->cut[i].begin;
+        cuts->cut[i].head++;
+    }
+}
+
+/* A level of words that are no longer than a run. */
+static void NAME(multiply_short_level)(const product_layout *layout, REAL *product, const REAL *a,
+                                       const REAL *b, ptrdiff_t k) {
+    const ptrdiff_t *begin = layout->begin, *power = layout->power;
+    REAL *level = product + begin[k];
+    for (ptrdiff_t w = 0; w < power[k]; w++) level[w] = a[begin[k] + w] + b[begin[k] + w];
+    for (ptrdiff_t i = 1; i < k; i++) {
+        const REAL *head = a + begin[i], *tail = b + begin[k - i];
+        REAL *words = level;
+        for (ptrdiff_t w = 0; w < power[i]; w++, words += power[k - i])
+            for (ptrdiff_t v = 0; v < power[k - i]; v++) words[v] += head[w] * tail[v];
+    }
+}
+
+/* The vectors of a group with the n numbers of `tail` at one of `places` places, zero elsewhere. */
+ALWAYS_INLINE void NAME(spread_tail)(const REAL *tail, VEC *spread, const ptrdiff_t n,
+                                     const ptrdiff_t places, const ptrdiff_t vectors) {
+    for (ptrdiff_t place = 0; place < places; place++) {
+        REAL lanes[2 * LANES] = {0};
+        for (ptrdiff_t v = 0; v < n; v++) lanes[place * n + v] = tail[v];
+        for (ptrdiff_t q = 0; q < vectors; q++)
+            spread[place * vectors + q] = NAME(load)(lanes + q * LANES);
+    }
+}
+
+/* Adds what the second factor's words of one length give to the groups. */
+ALWAYS_INLINE void NAME(add_spread)(VEC *sum, const REAL *head, const VEC *spread,
+                                    const ptrdiff_t groups, const ptrdiff_t places,
+                                    const ptrdiff_t vectors) {
+    for (ptrdiff_t place = 0; place < places; place++)
+        for (ptrdiff_t g = 0; g < groups; g++)
+            for (ptrdiff_t q = 0; q < vectors; q++)
+                sum[g * vectors + q] += head[g * places + place] * spread[place * vectors + q];
+}
+
+/* A level of words longer than a run. */
+ALWAYS_INLINE void NAME(multiply_level)(const product_layout *layout, REAL *product, const REAL *a,
+                                        const REAL *b, VEC *const *spread, ptrdiff_t k,
+                                        const ptrdiff_t d) {
+    const ptrdiff_t letters = RUN_LETTERS(d), words = GROUPS(d) * GROUP_WORDS(d);
+    const ptrdiff_t size = GROUP_WORDS(d), groups = GROUPS(d), vectors = GROUP_VECTORS(d);
+    const ptrdiff_t *begin = layout->begin, last = layout->power[k];
+    const REAL *head1 = a + begin[k - 1], *head2 = letters >= 2 ? a + begin[k - 2] : NULL,
+               *head3 = letters >= 3 ? a + begin[k - 3] : NULL,
+               *head4 = letters >= 4 ? a + begin[k - 4] : NULL;
+    NAME(cuts) cuts;
+    NAME(begin_cuts)(&cuts, layout, a, b, k, letters + 1);
+    a += begin[k], b += begin[k], product += begin[k];
+    for (ptrdiff_t w = 0; w < last; w += words) {
+        VEC sum[16];
+        for (ptrdiff_t q = 0; q < groups * vectors; q++)
+            sum[q] = NAME(load)(a + w + VECTOR_WORD(d, q)) + NAME(load)(b + w + VECTOR_WORD(d, q));
+        for (ptrdiff_t i = 1; i <= cuts.prefixes; i++) {
+            const VEC head = *cuts.cut[i].head + (VEC){0};
+            const REAL *tail = cuts.cut[i].tail;
+            for (ptrdiff_t q = 0; q < groups * vectors; q++)
+                sum[q] += head * NAME(load)(tail + VECTOR_WORD(d, q));
+        }
+        NAME(add_spread)(sum, head1 + w / d, spread[1], groups, size / d, vectors);
+        if (letters >= 2)
+            NAME(add_spread)(sum, head2 + w / (d * d), spread[2], groups, size / (d * d), 1);
+        if (letters >= 3)
+            NAME(add_spread)(sum, head3 + w / (d * d * d), spread[3], groups, size / (d * d * d),
+                             1);
+        if (letters >= 4)
+            NAME(add_spread)(sum, head4 + w / (d * d * d * d), spread[4], groups, 1, 1);
+        for (ptrdiff_t q = 0; q < groups * vectors; q++)
+            NAME(store)(product + w + VECTOR_WORD(d, q), sum[q]);
+        NAME(next_cuts)(&cuts, words);
+    }
+}
+
+/* The product for up to eight channels. */
+ALWAYS_INLINE void NAME(multiply_few)(const product_layout *layout, REAL *product, const REAL *a,
+                                      const REAL *b, const ptrdiff_t d) {
+    VEC room[16], *const spread[5] = {NULL, room, room + 8, room + 12, room + 14};
+    const ptrdiff_t letters = RUN_LETTERS(d), size = GROUP_WORDS(d), *begin = layout->begin;
+    NAME(spread_tail)(b + begin[1], spread[1], d, size / d, GROUP_VECTORS(d));
+    if (letters >= 2 && layout->depth >= 2)
+        NAME(spread_tail)(b + begin[2], spread[2], d * d, size / (d * d), 1);
+    if (letters >= 3 && layout->depth >= 3)
+        NAME(spread_tail)(b + begin[3], spread[3], d * d * d, size / (d * d * d), 1);
+    if (letters >= 4 && layout->depth >= 4)
+        NAME(spread_tail)(b + begin[4], spread[4], d * d * d * d, 1, 1);
+    for (ptrdiff_t k = 1; k <= layout->depth && k <= letters; k++)
+        NAME(multiply_short_level)(layout, product, a, b, k);
+    for (ptrdiff_t k = letters + 1; k <= layout->depth; k++)
+        NAME(multiply_level)(layout, product, a, b, spread, k, d);
+}
+
+/* `vectors` vectors of one level, `first` words after the place where the cuts are. */
+ALWAYS_INLINE void NAME(multiply_run)(const NAME(cuts) *cuts, REAL *product, const REAL *a,
+                                      const REAL *b, ptrdiff_t first, const ptrdiff_t vectors) {
+    VEC sum[4];
+    for (ptrdiff_t q = 0; q < vectors; q++)
+        sum[q] = NAME(load)(a + first + q * LANES) + NAME(load)(b + first + q * LANES);
+    for (ptrdiff_t i = 1; i <= cuts->prefixes; i++) {
+        const VEC head = *cuts->cut[i].head + (VEC){0};
+        const REAL *tail = cuts->cut[i].tail + first;
+        for (ptrdiff_t q = 0; q < vectors; q++) sum[q] += head * NAME(load)(tail + q * LANES);
+    }
+    for (ptrdiff_t q = 0; q < vectors; q++) NAME(store)(product + first + q * LANES, sum[q]);
+}
+
+/* The product for any number of channels. */
+static void NAME(multiply_many)(const product_layout *layout, REAL *product, const REAL *a,
+                                const REAL *b) {
+    const ptrdiff_t d = layout->channels;
+    for (ptrdiff_t k = 1; k <= layout->depth; k++) {
+        NAME(cuts) cuts;
+        NAME(begin_cuts)(&cuts, layout, a, b, k, 1);
+        const ptrdiff_t begin = layout->begin[k], end = begin + layout->power[k];
+        for (ptrdiff_t run = begin; run < end; run += d, NAME(next_cuts)(&cuts, d)) {
+            ptrdiff_t first = 0;
+            for (; first + 2 * LANES < d; first += 3 * LANES)
+                NAME(multiply_run)(&cuts, product + run, a + run, b + run, first, 3);
+            if (first + LANES < d)
+                NAME(multiply_run)(&cuts, product + run, a + run, b + run, first, 2);
+            else if (first < d)
+                NAME(multiply_run)(&cuts, product + run, a + run, b + run, first, 1);
+        }
+    }
+}
+
+/* product <- a (x) b; three different rows, the levels of each one behind the other.  At the end of
+ * each, up to LANES numbers more are read or written, but for numbers of channels that divide LANES. */
+static void NAME(multiply)(const product_layout *layout, REAL *product, const REAL *a,
+                           const REAL *b) {
+    switch (layout->channels <= 2 * LANES ? layout->channels : 0) {
+        case 2: NAME(multiply_few)(layout, product, a, b, 2); return;
+        case 3: NAME(multiply_few)(layout, product, a, b, 3); return;
+        case 4: NAME(multiply_few)(layout, product, a, b, 4); return;
+#if LANES >= 4
+        case 5: NAME(multiply_few)(layout, product, a, b, 5); return;
+        case 6: NAME(multiply_few)(layout, product, a, b, 6); return;
+        case 7: NAME(multiply_few)(layout, product, a, b, 7); return;
+        case 8: NAME(multiply_few)(layout, product, a, b, 8); return;
+#endif
+        default: NAME(multiply_many)(layout, product, a, b);
+    }
+}
+
+/* Whether `multiply` stays within the rows: the levels end with vectors. */
+static int NAME(fits_vectors)(ptrdiff_t channels) {
+    return channels > 1 && (channels % LANES == 0 || LANES % channels == 0);
+}
+
+/* ------------------------------------------------------------------------------- the adjoint */
+
+/* sum[q] += sum over the words w of length i of a(w) grad(w v), for the q-th LANES words v. */
+ALWAYS_INLINE void NAME(contract_heads)(const REAL *a, const REAL *grad, ptrdiff_t heads,
+                                        ptrdiff_t stride, VEC *sum, const ptrdiff_t vectors) {
+    for (ptrdiff_t w = 0; w < heads; w++, grad += stride) {
+        const VEC head = a[w] + (VEC){0};
+        for (ptrdiff_t q = 0; q < vectors; q++) sum[q] += head * NAME(load)(grad + q * LANES);
+    }
+}
+
+/* The same for one vector, in four sums: each would have to wait for itself. */
+ALWAYS_INLINE void NAME(contract_short)(const REAL *a, const REAL *grad, ptrdiff_t heads,
+                                        ptrdiff_t stride, VEC *sum) {
+    VEC part[4] = {*sum, {0}, {0}, {0}};
+    ptrdiff_t w = 0;
+    for (; w + 4 <= heads; w += 4, grad += 4 * stride)
+        for (ptrdiff_t q = 0; q < 4; q++) part[q] += a[w + q] * NAME(load)(grad + q * stride);
+    for (; w < heads; w++, grad += stride) part[0] += a[w] * NAME(load)(grad);
+    *sum = (part[0] + part[1]) + (part[2] + part[3]);
+}
+
+/* result(v) <- grad(v) + sum over w of a(w) grad(w v): the gradient of <grad, a (x) b> in b. */
+static void NAME(contract_left)(const product_layout *layout, REAL *restrict result,
+                                const REAL *grad, const REAL *a) {
+    const ptrdiff_t *offset = layout->offset;
+    for (ptrdiff_t j = 1; j <= layout->depth; j++) {
+        const ptrdiff_t n = layout->power[j], longest = layout->depth - j;
+        ptrdiff_t v = 0;
+        for (; v + 3 * LANES < n; v += 4 * LANES) {
+            VEC sum[4];
+            for (ptrdiff_t q = 0; q < 4; q++) sum[q] = NAME(load)(grad + offset[j] + v + q * LANES);
+            for (ptrdiff_t i = 1; i <= longest; i++)
+                NAME(contract_heads)(a + offset[i], grad + offset[i + j] + v, layout->power[i], n,
+                                     sum, 4);
+            for (ptrdiff_t q = 0; q < 4; q++)
+                NAME(store)(result + offset[j] + v + q * LANES, sum[q]);
+        }
+        for (; v < n; v += LANES) {
+            VEC sum = NAME(load)(grad + offset[j] + v);
+            for (ptrdiff_t i = 1; i <= longest; i++)
+                NAME(contract_short)(a + offset[i], grad + offset[i + j] + v, layout->power[i], n,
+                                     &sum);
+            NAME(store)(result + offset[j] + v, sum);
+        }
+    }
+}
+
+/* The sums over v of grad(w v) b(v) for the `lanes` words from w on, as the lanes of a vector; the
+ * others repeat the last one. */
+ALWAYS_INLINE VEC NAME(contract_tails)(const product_layout *layout, const REAL *grad,
+                                       const REAL *b, ptrdiff_t i, ptrdiff_t w, ptrdiff_t lanes) {
+    VEC sum[LANES];
+    for (ptrdiff_t l = 0; l < LANES; l++) sum[l] = (VEC){0};
+    for (ptrdiff_t j = 1; j <= layout->depth - i; j++) {
+        const ptrdiff_t n = layout->power[j];
+        const REAL *word = grad + layout->offset[i + j] + w * n, *row[LANES];
+        for (ptrdiff_t l = 0; l < LANES; l++) row[l] = word + (l < lanes ? l : lanes - 1) * n;
+        for (ptrdiff_t v = 0; v < n; v += LANES) {
+            const VEC tail = NAME(load)(b + layout->offset[j] + v);
+            for (ptrdiff_t l = 0; l < LANES; l++) sum[l] += NAME(load)(row[l] + v) * tail;
+        }
+    }
+    NAME(transpose)(sum);
+    VEC total = sum[0];
+    for (ptrdiff_t l = 1; l < LANES; l++) total += sum[l];
+    return total;
+}
+
+/* result(w) <- grad(w) + sum over v of grad(w v) b(v): the gradient of <grad, a (x) b> in a.  The
+ * padding of b is zero. */
+static void NAME(contract_right)(const product_layout *layout, REAL *restrict result,
+                                 const REAL *grad, const REAL *b) {
+    for (ptrdiff_t i = 1; i <= layout->depth; i++) {
+        const ptrdiff_t count = layout->power[i];
+        const REAL *own = grad + layout->offset[i];
+        REAL *words = result + layout->offset[i];
+        ptrdiff_t w = 0;
+        for (; w + LANES <= count; w += LANES)
+            NAME(store)(words + w,
+                        NAME(load)(own + w) + NAME(contract_tails)(layout, grad, b, i, w, LANES));
+        if (w < count)
+            NAME(store)(words + w, NAME(load)(own + w) +
+                                       NAME(contract_tails)(layout, grad, b, i, w, count - w));
+    }
+}
+
+#undef RUN_LETTERS
+#undef RUN_WORDS
+#undef GROUP_WORDS
+#undef GROUP_VECTORS
+#undef GROUPS
+#undef VECTOR_WORD

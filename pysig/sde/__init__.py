@@ -1,0 +1,1 @@
+"""Neural SDE numerics: the public functions, one family a file."""

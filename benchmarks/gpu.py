@@ -23,10 +23,15 @@ from _report import digits, table
 from _signature_calls import SHAPES, Shape, normal
 from _signature_kernel import SHAPES as GRAMS
 from _signature_kernel import Gram, paths
+from _sorting_calls import FUNCTIONS, RANDOM, Function, output_gradient
+from _sorting_calls import SHAPES as SORTING_SHAPES
+from _sorting_calls import Shape as SortingShape
+from _sorting_calls import rows as sorting_rows
 
 import pysig
 
 TINY_SHAPES = [Shape(2, 5, 3, 3), Shape(1, 9, 7, 2)]
+TINY_SORTING_SHAPES = [SortingShape(3, 20), SortingShape(1, 300)]
 TINY_GRAMS = [Gram(2, 5, 3, 1, None), Gram(3, 4, 2, 0, 1.0)]
 AGREEMENT = {"float64": 1e-12, "float32": 1e-4}  # times the largest number of a result
 COPY_BYTES = 2**30
@@ -68,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"\n## Gram matrices of the signature kernel, {dtype}\n")
         grams = TINY_GRAMS if options.dry_run else GRAMS
         print(table(GRAM_HEADER, [gram_row(cupy, g, dtype, options.repeats) for g in grams]))
+        print(f"\n## Soft sorting, random rows, {dtype}\n")
+        print(table(SORTING_HEADER, sorting_table(cupy, dtype, limits, options)))
 
 
 def require_gpu() -> Any:
@@ -362,6 +369,67 @@ def path_rows(
             ]
         )
     return rows
+
+
+# ------------------------------------------------------------------------------------ soft sorting
+
+SORTING_HEADER = (
+    "function",
+    "shape",
+    "forward ms",
+    "forward / CuPy's argsort",
+    "of bytes",
+    "gradient ms",
+    "of bytes",
+    "CPU / GPU forward",
+    "CPU / GPU gradient",
+)
+ORDER_BYTES = 4  # of the permutation, or of the blocks, for each entry
+
+
+def sorting_table(
+    cupy: Any, dtype: str, limits: Limits, options: argparse.Namespace
+) -> list[list[str]]:
+    """Return a line for each function and shape."""
+    shapes = TINY_SORTING_SHAPES if options.dry_run else SORTING_SHAPES
+    return [
+        sorting_row(cupy, function, shape, dtype, limits, options.repeats)
+        for function in FUNCTIONS
+        for shape in shapes
+    ]
+
+
+def sorting_row(
+    cupy: Any, function: Function, shape: SortingShape, dtype: str, limits: Limits, repeats: int
+) -> list[str]:
+    """Compare one function with the CPU, measure it, and return a line of the table."""
+    forward = getattr(pysig, f"{function.name}_forward")
+    backward = getattr(pysig, f"{function.name}_backward")
+    kind = function.regularization
+    x, grad = sorting_rows(RANDOM, shape, dtype), output_gradient(shape, dtype)
+    x_there, grad_there = cupy.asarray(x), cupy.asarray(grad)
+    value, residuals = forward(x, regularization=kind)
+    there, residuals_there = forward(x_there, regularization=kind)
+    compare(cupy, there, value, dtype)
+    compare(cupy, backward(residuals_there, grad_there), backward(residuals, grad), dtype)
+
+    forwards = device_timing(cupy, lambda: forward(x_there, regularization=kind), repeats)
+    backwards = device_timing(cupy, lambda: backward(residuals_there, grad_there), repeats)
+    argsort = device_timing(cupy, lambda: cupy.argsort(x_there, axis=-1), repeats)
+    cpu_forward = host_timing(lambda: forward(x, regularization=kind), 3)
+    cpu_backward = host_timing(lambda: backward(residuals, grad), 3)
+    order = ORDER_BYTES * x.size
+    return [
+        str(function),
+        str(shape),
+        forwards.cell(),
+        digits(forwards.minimum / argsort.minimum),
+        f"{(2 * x.nbytes + order) / forwards.minimum / limits.bytes:.0%}",
+        backwards.cell(),
+        f"{(2 * x.nbytes + order) / backwards.minimum / limits.bytes:.0%}",
+        digits(cpu_forward.minimum / forwards.minimum),
+        digits(cpu_backward.minimum / backwards.minimum),
+    ]
 
 
 if __name__ == "__main__":

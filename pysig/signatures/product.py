@@ -14,14 +14,14 @@ rows ``indices[0][r]``, ``indices[1][r]`` and so on of up to four tables, so tha
 several products share are never copied.
 """
 
-import contextlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from pysig._core.array import (
     FLOAT64,
     Array,
+    device_of,
     empty,
     namespace,
     namespace_of,
@@ -44,7 +44,6 @@ __all__ = [
 ]
 
 FACTORS = 4  # of one product, at most
-NO_DEVICE = contextlib.nullcontext()
 
 
 class SignatureCombineResiduals(NamedTuple):
@@ -561,8 +560,3 @@ def kernel_of(array):
     from pysig._core.signatures import product_cuda
 
     return product_cuda
-
-
-def device_of(array) -> Any:
-    """Return the device of an array, to be entered; that of NumPy arrays does nothing."""
-    return NO_DEVICE if isinstance(array, np.ndarray) else array.device

@@ -126,6 +126,14 @@ def openmp_flags(compiler):
 class BuildExtensions(build_ext):
     """Adds what is known only at build time: the generated C, and the flags for OpenMP."""
 
+    def finalize_options(self):
+        super().finalize_options()
+        if self.inplace or self.editable_mode:
+            # pip would have a new folder each time, and compile everything again.
+            self.build_temp = str(
+                Path("build", f"temp.{self.plat_name}-{sys.implementation.cache_tag}")
+            )
+
     def build_extensions(self):
         if self.compiler.compiler_type != "unix":
             raise SystemExit("pysig: building needs GCC or Clang")

@@ -25,7 +25,7 @@ Analysis 58, 2020).
 
 import math
 import operator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -166,7 +166,7 @@ class BrownianInterval:
         shape=(),
         *,
         seed=None,
-        dtype=FLOAT64,
+        dtype: Any = FLOAT64,
         levy_area=None,
         tolerance=None,
         cache_size=None,
@@ -195,7 +195,7 @@ class BrownianInterval:
         self._given = self._check_given(W, H)
         self._make_tree()
 
-    def __call__(self, start, end=None):
+    def __call__(self, start, end=None) -> Any:
         """
         Return the increment from one time to another.
 
@@ -218,7 +218,7 @@ class BrownianInterval:
         start, end = self._tree.cell(start, "start"), self._tree.cell(end, "end")
         return self._compute(self._increment, start, end)
 
-    def increments(self, times):
+    def increments(self, times) -> Any:
         """
         Return the increments between neighbouring times of a grid, the same as one by one.
 
@@ -398,8 +398,8 @@ class BrownianInterval:
 
 
 def brownian_path(
-    ts, shape=(), *, seed=None, dtype=FLOAT64, levy_area=None, tolerance=None, like=None
-):
+    ts, shape=(), *, seed=None, dtype: Any = FLOAT64, levy_area=None, tolerance=None, like=None
+) -> Any:
     """
     Compute the increments of a Brownian motion between neighbouring times of a grid.
 

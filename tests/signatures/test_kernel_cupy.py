@@ -107,6 +107,7 @@ def test_results_are_on_the_device_of_the_paths(cupy, rng):
     host = rng.standard_normal((3, 5, 2))
     with cupy.cuda.Device(1):
         x = cupy.asarray(host)
+    value: Any
     value, residuals = pysig.signature_gram_forward(x)
     with cupy.cuda.Device(1):
         grad = value + 0

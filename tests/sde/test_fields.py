@@ -19,6 +19,7 @@ from pysig.sde.activations import ACTIVATIONS
 
 DTYPES = [np.float64, np.float32]
 T = 0.375  # a number of float32
+TWO: Any = 2
 
 
 def moved(xp, field, dtype=np.float64):
@@ -293,7 +294,7 @@ def bad_shapes(field):
         (lambda: fields.MLP((3, 2), final="relu"), ValueError, "final must be one of"),
         (lambda: fields.MLP((3, 2), dtype="int64"), TypeError, "dtype must be"),
         (
-            lambda: fields.MLP((3, 2), **{"with_time": 2}),
+            lambda: fields.MLP((3, 2), with_time=TWO),
             TypeError,
             "with_time must be True or False",
         ),

@@ -175,32 +175,14 @@ def queries_section(options: argparse.Namespace, report: Report) -> list[dict[st
         for threads in options.threads:
             timings = measured(calls, threads, options.budget, scales)
             where = conditions(dtype, threads)
-            rows.append(
-                [
-                    where,
-                    *(seconds_cell(timings[name]) for name in calls),
-                    report.judge(
-                        "queries, times faster than directly",
-                        where,
-                        ratio(timings["directly"], timings["queries"]),
-                        QUERIES_AGAINST_DIRECT,
-                    ),
-                    report.judge(
-                        "queries, times the products of inverses with gathers",
-                        where,
-                        ratio(timings["queries"], timings["gathers, products"]),
-                        QUERIES_AGAINST_PRODUCTS,
-                        at_most=True,
-                    ),
-                    ratio_cell(ratio(timings["queries"], timings["products"])),
-                ]
-            )
+            cells = query_cells(report, timings, where)
+            rows.append([where, *(seconds_cell(timings[name]) for name in calls), *cells])
             records += [
                 {"dtype": dtype, "threads": threads, "call": name} | asdict(timing)
                 for name, timing in timings.items()
             ]
         if errors:
-            report.judge("queries, float32 error", dtype, (errors[0],) * 2, QUERY_ERROR, True)
+            report.judge("queries, float32 error", dtype, (errors[0], errors[0]), QUERY_ERROR, True)
             records.append({"float32 error": errors[0], "that of inverses": errors[1]})
             print_errors(errors)
     print(f"## {options.queries} intervals of a path of {options.length} points, (4, 4)\n")
@@ -209,6 +191,21 @@ def queries_section(options: argparse.Namespace, report: Report) -> list[dict[st
     header = ["", "path", "queries", "gathers, products", "products", "directly"]
     print(table([*header, "against directly", "against gathers", "against products"], rows) + "\n")
     return records
+
+
+def query_cells(report: Report, timings: dict[str, Timing], where: str) -> list[str]:
+    """What the times of queries are, against those of the others."""
+    directly = ratio(timings["directly"], timings["queries"])
+    gathers = ratio(timings["queries"], timings["gathers, products"])
+    target = "queries, times faster than directly"
+    faster = report.judge(target, where, directly, QUERIES_AGAINST_DIRECT)
+    target = "queries, times the products of inverses with gathers"
+    slower = report.judge(target, where, gathers, QUERIES_AGAINST_PRODUCTS, at_most=True)
+    return [
+        f"{ratio_cell(directly)} {faster}",
+        f"{ratio_cell(gathers)} {slower}",
+        ratio_cell(ratio(timings["queries"], timings["products"])),
+    ]
 
 
 def query_calls(

@@ -25,7 +25,7 @@ from _signature_peers import peers_section
 
 import pysig
 
-PARTS = ("peers", "logsignature", "kernel", "latency", "cost", "memory")
+PARTS = ("peers", "logsignature", "latency", "cost", "memory", "kernel")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

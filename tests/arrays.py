@@ -17,7 +17,7 @@ import numpy as np
 import pysig
 
 # What refers to arrays of a residual, and what stays on the host.
-ON_THE_HOST = {"lengths", "residuals", "term", "words"}
+ON_THE_HOST = {"lengths", "q", "residuals", "term", "words"}
 library: Any = np
 
 

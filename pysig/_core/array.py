@@ -105,7 +105,7 @@ def real_cupy_array(value, name, dtype):
         raise TypeError(f"{name} must be {dtype}, as the other arrays are, not {value.dtype}")
     with value.device:
         array = sys.modules["cupy"].ascontiguousarray(value, dtype)
-        return array.reshape(value.shape)  # that of an array without axes would be (1,)
+        return array.reshape(value.shape)  # a number without axes may have got one
 
 
 def converted_array(value, name, dtype):

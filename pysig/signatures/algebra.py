@@ -237,10 +237,8 @@ def antipode(tensor, channels, depth, scalar_term):
         if k > 1 and channels > 1:
             letters = source.reshape(tensor.size // tensor.shape[-1], *(channels,) * k)
             source = letters.transpose(0, *range(k, 0, -1)).reshape(*batch_shape, channels**k)
-        if k % 2:
-            xp.negative(source, out=level)
-        else:
-            level[...] = source
+        # Not xp.negative: in NumPy 2.4 it reads wrong numbers where both arrays have strides.
+        xp.multiply(source, -1 if k % 2 else 1, out=level)
     return result
 
 
@@ -385,7 +383,7 @@ def inverse_series(tensor, channels, depth, scalar_term):
     factors = levels(tensor, channels, depth, scalar_term)
     inverse = levels(result, channels, depth, scalar_term)
     for k, target in enumerate(inverse, 1):
-        xp.negative(factors[k - 1], out=target)
+        xp.multiply(factors[k - 1], -1, out=target)
         for i in range(1, k):
             product = matrices(target, channels**i, channels ** (k - i))
             product -= factors[i - 1][..., :, None] * inverse[k - i - 1][..., None, :]
@@ -787,6 +785,8 @@ def check_grad(grad, shape, dtype):
 
 def broadcast_batches(first, second, first_name, second_name):
     """Return the leading axes that two arrays have together, all but the last ones."""
+    if first.shape[:-1] == second.shape[:-1]:
+        return first.shape[:-1]
     try:
         return np.broadcast_shapes(first.shape[:-1], second.shape[:-1])
     except ValueError:

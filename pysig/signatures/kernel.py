@@ -24,7 +24,6 @@ are computed from the grid of the :math:`k_{ij}`, of which the edges of blocks a
 is computed again.
 """
 
-import contextlib
 import math
 import numbers
 from typing import NamedTuple
@@ -33,6 +32,7 @@ import numpy as np
 
 from pysig._core.array import (
     Array,
+    device_of,
     empty,
     integer,
     namespace,
@@ -213,7 +213,7 @@ def signature_kernel_backward(residuals, grad):
     xp, kernel = library(x)
     if not grad.size:
         return SignatureKernelGradients(xp.zeros(x.shape, x.dtype), xp.zeros(y.shape, y.dtype))
-    with device(x):
+    with device_of(x):
         pairs = pair_indices(xp, x, y, batch)
         x_gradient, y_gradient = kernel.backward(
             grad, as_batch(x), as_batch(y), pairs, False, *kernel_options(*options)
@@ -356,7 +356,7 @@ def signature_gram_backward(residuals, grad):
     if not grad.size:
         zeros = None if y is None else xp.zeros(y.shape, y.dtype)
         return SignatureKernelGradients(xp.zeros(x.shape, x.dtype), zeros)
-    with device(x):
+    with device_of(x):
         x_gradient, y_gradient = kernel.backward(
             grad, as_batch(x), as_batch(other), None, symmetric, *kernel_options(*options)
         )
@@ -477,11 +477,6 @@ def library(x):
     return namespace_of(x), kernel_cuda
 
 
-def device(x):
-    """Return a context in which arrays are made where `x` is."""
-    return contextlib.nullcontext() if isinstance(x, np.ndarray) else x.device
-
-
 def as_batch(paths):
     """Return paths as (paths, length, channels)."""
     return paths.reshape(-1, *paths.shape[-2:])
@@ -512,7 +507,7 @@ def evaluate_kernel(residuals):
     """Return the kernels of pairs."""
     x, y, *options = residuals
     xp, kernel = library(x)
-    with device(x):
+    with device_of(x):
         batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         value = empty(xp, batch, x.dtype, "the kernels")
         if value.size:
@@ -526,7 +521,7 @@ def evaluate_gram(residuals):
     x, _, *options = residuals
     other, symmetric = gram_sides(residuals)
     xp, kernel = library(x)
-    with device(x):
+    with device_of(x):
         shape = (*x.shape[:-2], *other.shape[:-2])
         value = empty(xp, shape, x.dtype, "the kernels")
         if value.size:

@@ -17,6 +17,19 @@ algebra, which has far fewer dimensions than there are words: for d channels and
 
 The orders of the words are those of `lyndon_words`, the brackets those of `lyndon_brackets`. Tables
 for a number of channels and a depth are made when they are first needed, and kept.
+
+The coefficient of a word in the logarithm depends on the signature's coefficients of parts of the
+word only. So, where Lyndon words are all that is wanted, the signature's longest words need be the
+Lyndon words only, which are `depth` times fewer, and their beginnings are the only ones among the
+shorter words that have longer words after them. Forward and backward, this takes less time than the
+signature itself, and the logarithm that follows takes about as much as two more steps of the path.
+
+Another way would be the Baker-Campbell-Hausdorff formula, which adds one step to a logsignature. It
+takes more multiplications. At depth 2, a step costs d (d - 1) by the formula, two for each bracket,
+and d (d - 1) / 2 here. At depth 4 with 3 channels there are about 90 here, of which 18 are for the
+words of length 4. The formula has [L, z], [L, [L, z]], [z, [L, z]], [L, [L, [L, z]]] and
+[z, [L, [L, z]]], each up to length 4, for the logsignature L and the increment z. The first of them
+takes 39, all some 160. So all sizes go by way of the signature.
 """
 
 import math

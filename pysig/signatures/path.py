@@ -27,6 +27,7 @@ from pysig._core.array import (
     real_array,
     sum_to_shape,
 )
+from pysig._core.signatures import path as path_rows
 from pysig.signatures import pieces
 from pysig.signatures import signature as whole
 from pysig.signatures.product import (
@@ -99,7 +100,7 @@ class Path:
     products; a query, up to three products, or up to 31 steps if it is inside a piece of 32
     increments. Memory: 2 + log₂(length / 32) / 32 signatures for each point.
 
-    Intervals are exact up to some roundings; no inverse is taken (see docs/path.md).
+    No inverse is taken: each result is as accurate as if it was computed by itself (docs/path.md).
 
     Examples
     --------
@@ -120,8 +121,9 @@ class Path:
         self.scalar_term = checked.scalar_term
         self.channels = points.shape[-1]
         self._lead = points.shape[:-2]
-        given = basepoint is not None and basepoint is not True
-        self._basepoint = basepoint.shape if given else basepoint
+        self._basepoint = basepoint
+        if basepoint is not None and basepoint is not True:
+            self._basepoint = basepoint.shape
         xp = namespace_of(points)
         self._batch = int(np.prod(self._lead, dtype=np.intp))
         points = points.reshape(self._batch, *points.shape[-2:])
@@ -338,14 +340,9 @@ class Path:
         """Return the residuals of a query; start and end are checked."""
         start = positions(start, "start", 0, self._length)
         end = positions(end, "end", self._length, self._length)
-        try:
-            start, end = np.broadcast_arrays(start, end)
-        except ValueError:
-            raise ValueError(
-                "start and end must broadcast against each other, but have the shapes "
-                f"{start.shape} and {end.shape}"
-            ) from None
-        if np.any(start >= end):
+        if start.ndim or end.ndim:
+            start, end = broadcast_positions(start, end)
+        if not (start < end).all():
             first = np.argmax((start >= end).ravel())
             raise ValueError(
                 "start must be before end in each interval, but there is an interval without "
@@ -457,8 +454,22 @@ def positions(value, name, default, length):
     array = np.asarray(value)
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers or None, not {array.dtype}")
+    if not array.ndim:
+        number = int(array)
+        return np.array(max(number + length, 0) if number < 0 else min(number, length), np.intp)
     array = np.minimum(array, length).astype(np.intp)
     return np.where(array < 0, np.maximum(array + length, 0), array)
+
+
+def broadcast_positions(start, end):
+    """Return both, broadcast against each other."""
+    try:
+        return np.broadcast_arrays(start, end)
+    except ValueError:
+        raise ValueError(
+            "start and end must broadcast against each other, but have the shapes "
+            f"{start.shape} and {end.shape}"
+        ) from None
 
 
 class Rows(NamedTuple):
@@ -470,22 +481,12 @@ class Rows(NamedTuple):
 
 def find_rows(residuals):
     """Return what each interval is composed of."""
-    first, after = residuals.start.ravel(), residuals.end.ravel()
+    start, end = np.ascontiguousarray(residuals.start), np.ascontiguousarray(residuals.end)
+    indices = np.empty((4, start.size), np.intp)
+    inside = np.empty(start.size, np.intp)
     capacity = residuals.products.shape[2]
-    piece, last_piece = first // SIZE, (after - 1) // SIZE
-    crosses = piece < last_piece
-    begins = (first < after) & (first % SIZE == 0)
-    ends = (first < after) & (after % SIZE == 0) & ~begins
-    between = piece + 1, last_piece - 1
-    several = between[0] < between[1]
-    level = np.where(several, highest_bit(np.bitwise_xor(*between)), 0)
-    indices = (
-        np.where(crosses | ends, pieces.suffix_row(first, SIZE), -1),
-        np.where(between[0] <= between[1], level * capacity + between[0], -1),
-        np.where(several, level * capacity + between[1], -1),
-        np.where(crosses | begins, after - 1, -1),
-    )
-    return Rows(indices, np.flatnonzero((first < after) & ~(crosses | begins | ends)))
+    count = path_rows.find_rows(indices, inside, start, end, SIZE, capacity)
+    return Rows(tuple(indices), inside[:count])
 
 
 def highest_bit(numbers):
@@ -541,7 +542,8 @@ def evaluate(residuals):
         if not result.size:
             return result
         rows = find_rows(residuals)
-        flat = result.reshape(len(points), residuals.start.size, result.shape[-1])
+        words = residuals.prefixes.shape[-1] + scalar_term
+        flat = result.reshape(len(points), residuals.start.size, words)
         sizes = points.shape[-1], residuals.depth
         multiply(flat, tables_of(residuals), rows.indices, *sizes, scalar_term)
         for part in inside_parts(residuals, rows):
@@ -562,8 +564,10 @@ def inside_parts(residuals, rows):
 
 
 def inside_points(residuals, part):
-    """Return the points of intervals, (batch, intervals, SIZE + 1, channels), and their lengths."""
+    """Return points of intervals, (batch, intervals, points, channels), and the lengths to use."""
     start, end = residuals.start.ravel()[part], residuals.end.ravel()[part]
+    if len(part) == 1:
+        return residuals.points[:, None, start[0] : end[0] + 1], None
     lengths = end - start + 1
     numbers = np.minimum(start[:, None] + np.arange(lengths.max()), residuals.length - 1)
     return residuals.points[:, namespace_of(residuals.points).asarray(numbers)], lengths

@@ -14,14 +14,14 @@ rows ``indices[0][r]``, ``indices[1][r]`` and so on of up to four tables, so tha
 several products share are never copied.
 """
 
-import contextlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from pysig._core.array import (
     FLOAT64,
     Array,
+    device_of,
     empty,
     namespace,
     namespace_of,
@@ -29,7 +29,7 @@ from pysig._core.array import (
     sum_to_shape,
 )
 from pysig._core.signatures import product as cpu_kernel
-from pysig.signatures.signature import signature_channels
+from pysig.signatures.signature import count_words, signature_channels
 
 __all__ = [
     "MultiSignatureCombineResiduals",
@@ -44,7 +44,6 @@ __all__ = [
 ]
 
 FACTORS = 4  # of one product, at most
-NO_DEVICE = contextlib.nullcontext()
 
 
 class SignatureCombineResiduals(NamedTuple):
@@ -187,7 +186,7 @@ def signature_combine_backward(residuals, grad):
             f"residuals must be SignatureCombineResiduals, not {type(residuals).__name__}"
         )
     first, second, channels, depth, scalar_term = residuals
-    lead = np.broadcast_shapes(first.shape[:-1], second.shape[:-1])
+    lead = leading_axes(first, second)
     grad = check_grad(grad, (*lead, first.shape[-1]), first, "product")
     factors, indices = broadcast_factors(first, second, lead)
     gradients = []
@@ -215,7 +214,7 @@ def check_pair(first, second, channels, depth, scalar_term):
     check_words(first, "first", words)
     check_words(second, "second", words)
     try:
-        np.broadcast_shapes(first.shape[:-1], second.shape[:-1])
+        leading_axes(first, second)
     except ValueError:
         raise ValueError(
             "the leading axes of first and second must broadcast against each other, but the "
@@ -232,6 +231,13 @@ def convert_pair(first, second):
         return real_array(first, "first", second.dtype), second
     first = real_array(first, "first")
     return first, real_array(second, "second", first.dtype)
+
+
+def leading_axes(first, second):
+    """Return the shape to which the leading axes of both are broadcast."""
+    if first.shape == second.shape:
+        return first.shape[:-1]
+    return np.broadcast_shapes(first.shape[:-1], second.shape[:-1])
 
 
 def check_words(array, name, words):
@@ -255,7 +261,7 @@ def check_grad(grad, shape, like, name):
 def evaluate_pair(residuals):
     """Return the product."""
     first, second, channels, depth, scalar_term = residuals
-    lead = np.broadcast_shapes(first.shape[:-1], second.shape[:-1])
+    lead = leading_axes(first, second)
     words = first.shape[-1]
     result = empty(namespace_of(first), (*lead, words), first.dtype, "the product")
     factors, indices = broadcast_factors(first, second, lead)
@@ -265,7 +271,9 @@ def evaluate_pair(residuals):
 
 def broadcast_factors(first, second, lead):
     """Return the tables of both factors, and the indices that broadcast their rows."""
-    factors = tuple(array.reshape(1, -1, array.shape[-1]) for array in (first, second))
+    factors = first.reshape(1, -1, first.shape[-1]), second.reshape(1, -1, second.shape[-1])
+    if first.shape == second.shape:
+        return factors, (None, None)
     indices = []
     for array in (first, second):
         shape = array.shape[:-1]
@@ -503,7 +511,7 @@ def multiply(product, factors, indices, channels, depth, scalar_term):
         product[..., 0] = 1
     if not product.size:
         return
-    words = signature_channels(channels, depth)
+    words = count_words(channels, depth)
     with device_of(product):
         kernel_of(product).forward(product, factors, indices, (channels, depth, words))
 
@@ -523,7 +531,7 @@ def product_gradient(
         gradient[..., 0] = 0
     if not gradient.size:
         return
-    words = signature_channels(channels, depth)
+    words = count_words(channels, depth)
     with device_of(gradient):
         kernel_of(gradient).backward(
             gradient, grad, factors, indices, (channels, depth, words), uses, add
@@ -552,8 +560,3 @@ def kernel_of(array):
     from pysig._core.signatures import product_cuda
 
     return product_cuda
-
-
-def device_of(array) -> Any:
-    """Return the device of an array, to be entered; that of NumPy arrays does nothing."""
-    return NO_DEVICE if isinstance(array, np.ndarray) else array.device

@@ -195,10 +195,12 @@ def signature_words(path, words, *, stream=False, basepoint=None, inverse=False,
     Notes
     -----
     Beside the result, the increments of the path are copied, and each thread keeps the coefficients
-    of the words of the tree for as many paths as fit a vector register. The preparation of a set of
-    words is kept for the next calls. With CuPy arrays everything is done by array functions, for
-    all steps and words of one length at a time: they take the memory of all coefficients at all
-    steps, times half the length of the longest word.
+    of the words of the tree for as many paths as fit a vector register. Threads share the paths; a
+    single one is computed by one thread. The preparation of a set of words is kept for later calls.
+
+    With CuPy arrays everything is done by array functions, for all steps and words of one length at
+    a time: they take the memory of all coefficients at all steps, times half the length of the
+    longest word.
 
     Examples
     --------

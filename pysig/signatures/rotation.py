@@ -285,11 +285,11 @@ def reducible(letters):
     rows = []
     for size in range(2, letters // 2 + 1, 2):
         pairs = list(itertools.product(balanced_words(size), balanced_words(letters - size)))
-        factors = np.zeros((len(pairs), 2**size, 2 ** (letters - size)), np.int64)
+        factors = np.zeros((2**size, 2 ** (letters - size), len(pairs)), np.int64)
         for row, pair in enumerate(pairs):
-            factors[(row, *pair)] = 1
+            factors[(*pair, row)] = 1
         products = [factors if i == size else None for i in range(letters + 1)]
-        rows.append(interleave(products, 2, letters))
+        rows.append(interleave(products, 2, letters).T)
     return np.concatenate(rows) if rows else np.zeros((0, 2**letters), np.int64)
 
 

@@ -13,10 +13,14 @@ the same i and j are added before the next letter is dealt. That are fewer than 
 each coefficient, all of whole arrays.
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from pysig._core.array import (
     Array,
+    broadcast,
     device_of,
     empty,
     namespace,
@@ -29,10 +33,7 @@ from pysig.signatures.algebra import (
     check_grad,
     check_residuals,
     check_tensor,
-    contract_first,
-    contract_last,
 )
-from pysig.signatures.algebra import levels as proper_levels
 
 __all__ = [
     "ShuffleProductGradients",
@@ -41,6 +42,8 @@ __all__ = [
     "shuffle_product_backward",
     "shuffle_product_forward",
 ]
+
+BLOCK = 2**15  # numbers of the last levels that are computed at a time
 
 
 class ShuffleProductResiduals(NamedTuple):
@@ -98,7 +101,7 @@ def shuffle_product(first, second, channels, depth, *, scalar_term=False):
     Notes
     -----
     A level k of the result costs k² channels\ :sup:`k` additions. Memory: beside the result,
-    2 (depth + 1) arrays of the size of its last level.
+    2 (depth + 1) arrays of the size of the last level of one tensor, or of 256 KiB if that is more.
 
     Examples
     --------
@@ -184,17 +187,24 @@ def shuffle_product_backward(residuals, grad):
 
 def pull_back(residuals, grad):
     """Return the gradients, with the leading axes that both factors have together."""
-    first, second, *options = residuals
-    xp, channels = namespace_of(grad), residuals.channels
-    first_gradient, second_gradient = (xp.zeros(grad.shape, grad.dtype) for _ in range(2))
-    sources = levels(first, *options), levels(second, *options)
-    targets = levels(first_gradient, *options), levels(second_gradient, *options)
-    for n, level in enumerate(levels(grad, *options)):
-        for i, dealt in enumerate([] if level is None else deal(level, channels, n)):
-            if sources[0][i] is not None and sources[1][n - i] is not None:
-                targets[0][i][...] += contract_last(xp, dealt, sources[1][n - i])
-                targets[1][n - i][...] += contract_first(xp, sources[0][i], dealt)
-    return first_gradient, second_gradient
+    xp, options, channels = namespace_of(grad), residuals[2:], residuals.channels
+    gradients = tuple(empty(xp, grad.shape, grad.dtype, "the gradient") for _ in range(2))
+    for chosen in blocks(residuals, grad.shape):
+        first, second, weights = (
+            columns(array, grad.shape, chosen) for array in (*residuals[:2], grad)
+        )
+        factors = levels(first, *options), levels(second, *options)
+        sums = tuple(xp.zeros(weights.shape, grad.dtype) for _ in range(2))
+        targets = levels(sums[0], *options), levels(sums[1], *options)
+        for n, level in enumerate(levels(weights, *options)):
+            for i, dealt in enumerate([] if level is None else deal(level, channels, n)):
+                left, right = factors[0][i], factors[1][n - i]
+                if left is not None and right is not None:
+                    targets[0][i][...] += xp.einsum("ijb,jb->ib", dealt, right)
+                    targets[1][n - i][...] += xp.einsum("ijb,ib->jb", dealt, left)
+        for gradient, part in zip(gradients, sums, strict=True):
+            flat(gradient)[chosen] = part.T
+    return gradients
 
 
 def check(first, second, channels, depth, scalar_term):
@@ -215,36 +225,60 @@ def evaluate(residuals):
 
 def multiply(residuals):
     """Return the product, on the current device."""
-    first, second, *options = residuals
-    xp, channels = namespace_of(first), residuals.channels
-    batch_shape = broadcast_batches(first, second, "first", "second")
-    shape = (*batch_shape, first.shape[-1])
+    first, second = residuals[:2]
+    xp, options = namespace_of(first), residuals[2:]
+    shape = (*broadcast_batches(first, second, "first", "second"), first.shape[-1])
     result = empty(xp, shape, first.dtype, "the shuffle product")
-    factors = levels(first, *options), levels(second, *options)
-    for n, target in enumerate(levels(result, *options)):
-        if target is not None:
-            products = [
-                None if left is None or right is None else left[..., :, None] * right[..., None, :]
-                for left, right in zip(factors[0][: n + 1], factors[1][n::-1], strict=True)
-            ]
-            target[...] = interleave(products, channels, n)
+    for chosen in blocks(residuals, shape):
+        factors = [levels(columns(array, shape, chosen), *options) for array in (first, second)]
+        part = xp.empty((shape[-1], chosen.stop - chosen.start), first.dtype)
+        for n, target in enumerate(levels(part, *options)):
+            if target is not None:
+                products = [
+                    None if left is None or right is None else left[:, None] * right
+                    for left, right in zip(factors[0][: n + 1], factors[1][n::-1], strict=True)
+                ]
+                target[...] = interleave(products, residuals.channels, n)
+        flat(result)[chosen] = part.T
     return result
 
 
-def levels(tensor, channels, depth, scalar_term):
-    """Return the levels 0 to depth as views; None for a level 0 that is left out."""
-    scalar = tensor[..., :1] if scalar_term else None
-    return [scalar, *proper_levels(tensor, channels, depth, scalar_term)]
+def blocks(residuals, shape):
+    """Return which of the tensors to multiply at a time: on the CPU what the cache has room for."""
+    batch = math.prod(shape[:-1])
+    size = residuals.channels**residuals.depth
+    most = max(1, BLOCK // size) if isinstance(residuals.first, np.ndarray) else max(batch, 1)
+    return [slice(start, min(start + most, batch)) for start in range(0, batch, most)]
 
 
-def interleave(products, channels, n):
+def columns(array, shape, chosen):
+    """Return the chosen ones of an array broadcast to the shape, as columns: words come first."""
+    xp = namespace_of(array)
+    return xp.ascontiguousarray(flat(broadcast(array, shape))[chosen].T)
+
+
+def flat(array):
+    """Return an array with all leading axes in one."""
+    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+
+
+def levels(tensors, channels, depth, scalar_term) -> list[Any]:
+    """Return the levels 0 to depth of columns; None for a level 0 that is left out."""
+    result, start = [tensors[:1] if scalar_term else None], int(scalar_term)
+    for k in range(1, depth + 1):
+        result.append(tensors[start : start + channels**k])
+        start += channels**k
+    return result
+
+
+def interleave(products, channels, n) -> Any:
     """
     Return the sum of the shuffles of i letters with n - i letters, for all i.
 
-    products[i], of shape (..., channels**i, channels**(n - i)), has the coefficients of the pairs
-    of words; None is zero.
+    products[i], of shape (channels**i, channels**(n - i), columns), has the coefficients of the
+    pairs of words; None is zero. The result has the shape (channels**n, columns).
     """
-    state = [None if pairs is None else pairs[..., None] for pairs in products]
+    state: list[Any] = products
     for left in range(n - 1, -1, -1):
         state = [
             add(
@@ -253,50 +287,53 @@ def interleave(products, channels, n):
             )
             for i in range(left + 1)
         ]
-    return 0 if state[0] is None else state[0][..., 0, 0, :]
+    return 0 if state[0] is None else state[0].reshape(channels**n, -1)
 
 
 def last_of_first(state, channels, i, j):
-    """Deal the last one of i + 1 letters of the first words: it comes before all dealt so far."""
+    """Deal the last one of i + 1 letters of the first words: it comes before all dealt so far.
+
+    The last axis of a state has the letters that have been dealt, and the columns.
+    """
     if state is None:
         return None
-    *batch_shape, _, _, dealt = state.shape
-    split = state.reshape(*batch_shape, channels**i, channels, channels**j, dealt)
-    return split.swapaxes(-3, -2)
+    return state.reshape(channels**i, channels, channels**j, state.shape[-1]).swapaxes(1, 2)
 
 
 def last_of_second(state, channels, i, j):
     """Deal the last one of j + 1 letters of the second words."""
     if state is None:
         return None
-    *batch_shape, _, _, dealt = state.shape
-    return state.reshape(*batch_shape, channels**i, channels**j, channels, dealt)
+    return state.reshape(channels**i, channels**j, channels, state.shape[-1])
 
 
-def add(first, second):
+def add(first, second) -> Any:
     """Return the sum, with the letter just dealt joined to the others; None is zero."""
-    if first is None and second is None:
+    terms: list[Any] = [term for term in (first, second) if term is not None]
+    if not terms:
         return None
-    total = second if first is None else first if second is None else first + second
-    *shape, channels, dealt = total.shape
-    return total.reshape(*shape, channels * dealt)
+    total: Any = terms[0]
+    if len(terms) == 2:
+        xp = namespace_of(total)
+        total = xp.empty(total.shape, total.dtype)  # in C order, unlike the sum of the terms
+        xp.add(*terms, out=total)
+    return total.reshape(*total.shape[:2], total.shape[2] * total.shape[3])
 
 
 def deal(level, channels, n):
-    """Return the adjoint of `interleave`: for each i, an array (..., channels**i, ...)."""
-    state = [level[..., None, None, :]]
+    """Return the adjoint of `interleave`: arrays (channels**i, channels**(n - i), columns)."""
+    state = [level.reshape(1, 1, level.size)]
     for total in range(1, n + 1):
-        *batch_shape, _, _, dealt = state[0].shape
-        dealt //= channels
+        dealt = state[0].shape[-1] // channels
         parts = []
         for i in range(total + 1):
             j, part = total - i, 0
-            whole = (*batch_shape, channels**i, channels**j, dealt)
+            whole = (channels**i, channels**j, dealt)
             if i:
-                shape = (*batch_shape, channels ** (i - 1), channels**j, channels, dealt)
-                part = state[i - 1].reshape(shape).swapaxes(-3, -2).reshape(whole)
+                split = state[i - 1].reshape(channels ** (i - 1), channels**j, channels, dealt)
+                part = split.swapaxes(1, 2).reshape(whole)
             if j:
                 part = part + state[i].reshape(whole)
             parts.append(part)
         state = parts
-    return [part[..., 0] for part in state]
+    return state

@@ -330,7 +330,7 @@ def check_isotonic(y, weights, regularization, axis):
     """Return `y` as an array and as rows, the axis, the weights as rows, and their shape."""
     check_regularization(regularization)
     namespace(y=y, weights=weights)
-    y, rows, axis = check_rows(y, axis, "y", takes_cupy=True)
+    y, rows, axis = check_rows(y, axis, "y")
     is_host = isinstance(y, np.ndarray)
     if is_host and not np.isfinite(rows).all():
         raise ValueError("y must be finite")
@@ -405,7 +405,7 @@ def run_projection(z, w, regularization, axis, with_residuals):
     check_regularization(regularization)
     is_kl = regularization == "kl"
     namespace(z=z, w=w)
-    z, rows, axis = check_rows(z, axis, "z", takes_cupy=True)
+    z, rows, axis = check_rows(z, axis, "z")
     w = real_array(w, "w", z.dtype)
     is_host = isinstance(z, np.ndarray)
     if is_host and not np.isfinite(rows).all():

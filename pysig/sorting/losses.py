@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pysig._core.array import boolean, integer, real_array
+from pysig._core.array import boolean, device_of, integer, namespace, namespace_of, real_array
 from pysig._core.axis import from_rows, to_rows
 from pysig.sorting.isotonic import check_regularization
 from pysig.sorting.soft import (
@@ -18,6 +18,7 @@ from pysig.sorting.soft import (
     SoftSortResiduals,
     check_residuals,
     check_rows,
+    check_small_grad,
     soft_rank,
     soft_rank_backward,
     soft_rank_forward,
@@ -177,16 +178,17 @@ def spearman_loss_forward(
     soft_target = boolean(soft_target, "soft_target")
     dtype, shape, axis, rows, target_rows = check_pair(prediction, target, "target", axis)
     refuse_nan(target_rows, "target")
-    ranks, ranking = soft_rank_forward(rows, **options)
-    unit, length = normalise(ranks)
-    if not soft_target:
-        options = {"regularization_strength": HARD}
-    target_unit, _ = normalise(soft_rank(target_rows, **options))
-    correlation = (unit * target_unit).sum(-1, keepdims=True)
-    slope = np.where(length > 0, correlation * unit - target_unit, 0)
-    np.divide(slope, length, out=slope, where=length > 0)
-    residuals = SpearmanResiduals(ranking, slope, dtype, shape, axis)
-    return one_each(1 - correlation, shape, axis, dtype), residuals
+    with device_of(rows):
+        xp = namespace_of(rows)
+        ranks, ranking = soft_rank_forward(rows, **options)
+        unit, length = normalise(ranks)
+        if not soft_target:
+            options = {"regularization_strength": HARD}
+        target_unit, _ = normalise(soft_rank(target_rows, **options))
+        correlation = (unit * target_unit).sum(axis=-1, keepdims=True)
+        slope = (correlation * unit - target_unit) / xp.where(length == 0, np.inf, length)
+        residuals = SpearmanResiduals(ranking, slope, dtype, shape, axis)
+        return one_each(1 - correlation, shape, axis, dtype), residuals
 
 
 def spearman_loss_backward(residuals, grad):
@@ -316,24 +318,38 @@ def soft_ndcg_loss_forward(
     if gain not in ("exponential", "linear"):
         raise ValueError(f'gain must be "exponential" or "linear", not {gain!r}')
     dtype, shape, axis, rows, gains = check_pair(scores, relevance, "relevance", axis)
-    if not (np.isfinite(gains).all() and (gains >= 0).all()):
+    with device_of(rows):
+        gains = compute_gains(gains, gain)
+        ranks, ranking = soft_rank_forward(rows, direction="descending", **options)
+        loss, slope = compute_ndcg(ranks, gains)
+        residuals = SoftNdcgResiduals(ranking, slope, dtype, shape, axis)
+        return one_each(loss, shape, axis, dtype), residuals
+
+
+def compute_gains(relevance, gain):
+    """Return gains relative to the largest: 2**relevance may be more than any number."""
+    xp = namespace_of(relevance)
+    is_valid = xp.isfinite(relevance) & (relevance >= 0)
+    if xp is np and not is_valid.all():
         raise ValueError("relevance must be finite and at least 0")
-    ranks, ranking = soft_rank_forward(rows, direction="descending", **options)
-    # Gains relative to the largest: 2**relevance may be more than any number.
-    largest = gains.max(-1, keepdims=True, initial=0)
+    if xp is not np:  # such a row becomes NaN, as raising would have to wait for the device
+        relevance = xp.where(is_valid, relevance, np.nan)
+    largest = relevance.max(axis=-1, keepdims=True)
     if gain == "exponential":
-        gains = np.exp2(gains - largest) - np.exp2(-largest)
-    else:
-        gains = gains / np.where(largest > 0, largest, 1)
-    discounts = 1 / np.log2(2.0 + np.arange(gains.shape[-1]))
-    best = (-np.sort(-gains, axis=-1) * discounts).sum(-1, keepdims=True)
-    best[best == 0] = np.inf
-    logarithm = np.log2(1 + ranks)
-    value = (gains / logarithm).sum(-1, keepdims=True) / best
+        return xp.exp2(relevance - largest) - xp.exp2(-largest)
+    return relevance / xp.where(largest == 0, 1, largest)
+
+
+def compute_ndcg(ranks, gains):
+    """Return the losses as a column, and their slopes with respect to the ranks."""
+    xp = namespace_of(ranks)
+    discounts = 1 / xp.log2(2.0 + xp.arange(gains.shape[-1]))
+    best = (-xp.sort(-gains, axis=-1) * discounts).sum(axis=-1, keepdims=True)
+    best = xp.where(best == 0, np.inf, best)
+    logarithm = xp.log2(1 + ranks)
+    value = (gains / logarithm).sum(axis=-1, keepdims=True) / best
     slope = gains / best / (logarithm**2 * (1 + ranks) * np.log(2))
-    loss = np.where(np.isinf(best), 0, 1 - value)
-    residuals = SoftNdcgResiduals(ranking, slope, dtype, shape, axis)
-    return one_each(loss, shape, axis, dtype), residuals
+    return xp.where(xp.isinf(best), 0 * value, 1 - value), slope
 
 
 def soft_ndcg_loss_backward(residuals, grad):
@@ -453,17 +469,17 @@ def trimmed_squares_loss_forward(
     dtype, shape, axis, rows, target_rows = check_pair(prediction, target, "target", axis)
     n = shape[axis]
     trimmed = integer(trimmed, "trimmed", 0, n - 1)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with device_of(rows), np.errstate(over="ignore", invalid="ignore"):
         errors = rows - target_rows
         squares = errors**2
-    if not np.isfinite(squares).all():
-        raise ValueError(
-            "prediction and target must be finite, and so must be their squared errors"
-        )
-    value, sorting = soft_sort_forward(squares, **options)
-    loss = value[:, : n - trimmed].mean(-1, keepdims=True)
-    residuals = TrimmedSquaresResiduals(sorting, errors, trimmed, dtype, shape, axis)
-    return one_each(loss, shape, axis, dtype), residuals
+        if isinstance(squares, np.ndarray) and not np.isfinite(squares).all():
+            raise ValueError(
+                "prediction and target must be finite, and so must be their squared errors"
+            )
+        value, sorting = soft_sort_forward(squares, **options)
+        loss = value[:, : n - trimmed].mean(axis=-1, keepdims=True)
+        residuals = TrimmedSquaresResiduals(sorting, errors, trimmed, dtype, shape, axis)
+        return one_each(loss, shape, axis, dtype), residuals
 
 
 def trimmed_squares_loss_backward(residuals, grad):
@@ -497,15 +513,18 @@ def trimmed_squares_loss_backward(residuals, grad):
     check_residuals(residuals, TrimmedSquaresResiduals)
     sorting, errors, trimmed, dtype, shape, axis = residuals
     kept = errors.shape[-1] - trimmed
-    sorted_grad = np.zeros_like(errors)
-    sorted_grad[:, :kept] = check_losses_grad(grad, shape, axis, dtype) / kept
-    gradient = 2 * errors * soft_sort_backward(sorting, sorted_grad)
-    return from_rows(gradient.astype(dtype), shape, axis)
+    losses_grad = check_losses_grad(grad, shape, axis, dtype, errors)
+    with device_of(errors):
+        sorted_grad = namespace_of(errors).zeros_like(errors)
+        sorted_grad[:, :kept] = losses_grad / kept
+        gradient = 2 * errors * soft_sort_backward(sorting, sorted_grad)
+        return from_rows(gradient.astype(dtype), shape, axis)
 
 
 def check_pair(first, second, name, axis):
     """Return the type and shape of the first array, the axis, and both as rows of float64."""
     first_name = {"relevance": "scores"}.get(name, "prediction")
+    namespace(**{first_name: first, name: second})
     first, rows, axis = check_rows(first, axis, first_name)
     if first.shape[axis] == 0:
         raise ValueError(
@@ -518,23 +537,23 @@ def check_pair(first, second, name, axis):
         raise ValueError(
             f"{name} must have the shape of {first_name}, {first.shape}, not {second.shape}"
         )
-    second_rows = to_rows(second, axis).astype(np.float64)
-    return first.dtype, first.shape, axis, rows.astype(np.float64), second_rows
+    with device_of(first):
+        second_rows = to_rows(second, axis).astype(np.float64)
+        return first.dtype, first.shape, axis, rows.astype(np.float64), second_rows
 
 
 def refuse_nan(rows, name):
-    """Raise ValueError if there is NaN."""
-    if np.isnan(rows).any():
+    """Raise ValueError if there is NaN; of CuPy arrays, such rows have NaN as their loss."""
+    if isinstance(rows, np.ndarray) and np.isnan(rows).any():
         raise ValueError(f"{name} must not have NaN entries")
 
 
 def normalise(ranks):
     """Return centred ranks of length 1, or 0 where all are equal, and the lengths before."""
-    n = ranks.shape[-1]
+    xp, n = namespace_of(ranks), ranks.shape[-1]
     centred = ranks - (n + 1) / 2
-    length = np.sqrt((centred**2).sum(-1, keepdims=True))
-    unit = np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
-    return unit, length
+    length = xp.sqrt((centred**2).sum(axis=-1, keepdims=True))
+    return centred / xp.where(length == 0, 1, length), length
 
 
 def one_each(losses, shape, axis, dtype):
@@ -543,18 +562,18 @@ def one_each(losses, shape, axis, dtype):
     return losses.reshape(loss_shape).astype(dtype)[()]
 
 
-def check_losses_grad(grad, shape, axis, dtype):
+def check_losses_grad(grad, shape, axis, dtype, of):
     """Return the gradient with respect to the losses as a column, in float64."""
     loss_shape = (*shape[:axis], *shape[axis + 1 :])
-    grad = real_array(grad, "grad", dtype if np.ndim(grad) else None)
-    if grad.shape != loss_shape:
-        raise ValueError(f"grad must have the shape of the losses, {loss_shape}, not {grad.shape}")
-    return grad.astype(np.float64).reshape(-1, 1)
+    grad = check_small_grad(grad, loss_shape, dtype, "the losses", of)
+    with device_of(grad):
+        return grad.astype(np.float64).reshape(-1, 1)
 
 
 def ranking_gradient(residuals, grad):
     """Return the gradient of a loss from its slope with respect to the ranks."""
     ranking, slope, dtype, shape, axis = residuals
-    rank_grad = slope * check_losses_grad(grad, shape, axis, dtype)
-    gradient = soft_rank_backward(ranking, rank_grad)
-    return from_rows(gradient.astype(dtype), shape, axis)
+    grad = check_losses_grad(grad, shape, axis, dtype, slope)
+    with device_of(slope):
+        gradient = soft_rank_backward(ranking, slope * grad)
+        return from_rows(gradient.astype(dtype), shape, axis)

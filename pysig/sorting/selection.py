@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pysig._core.array import integer, real_array
+from pysig._core.array import device_of, integer, namespace_of
 from pysig._core.axis import from_rows
 from pysig.sorting.isotonic import (
     PermutahedronResiduals,
@@ -23,6 +23,7 @@ from pysig.sorting.soft import (
     check_grad,
     check_residuals,
     check_rows,
+    check_small_grad,
     check_strength,
     soft_sort,
     soft_sort_backward,
@@ -166,14 +167,15 @@ def soft_topk_mask_backward(residuals, grad):
     """
     check_residuals(residuals, SoftTopkMaskResiduals)
     shape, axis, dtype = residuals.shape, residuals.axis, residuals.dtype
-    _, rows = check_grad(grad, shape, dtype, axis, "the mask")
-    rows = rows.astype(np.float64)
-    if residuals.regularization == "kl":
-        rows = rows * residuals.mask
-    gradient = project_permutahedron_backward(residuals.projection, rows).z
-    # For both: the projection with "l2" was that of x onto the permutahedron of strength times w.
-    gradient /= residuals.regularization_strength
-    return from_rows(gradient.astype(dtype), shape, axis)
+    _, rows = check_grad(grad, shape, dtype, axis, "the mask", residuals.mask)
+    with device_of(rows):
+        rows = rows.astype(np.float64)
+        if residuals.regularization == "kl":
+            rows = rows * residuals.mask
+        gradient = project_permutahedron_backward(residuals.projection, rows).z
+        # For both: that with "l2" was the projection of x onto the permutahedron of strength w.
+        gradient /= residuals.regularization_strength
+        return from_rows(gradient.astype(dtype), shape, axis)
 
 
 def run_topk(x, k, regularization, strength, axis, with_residuals):
@@ -181,33 +183,41 @@ def run_topk(x, k, regularization, strength, axis, with_residuals):
     check_regularization(regularization)
     strength = check_strength(strength)
     x, rows, axis = check_rows(x, axis)
-    n = x.shape[axis]
-    k = integer(k, "k", 0, n)
-    if not np.isfinite(rows).all():
-        raise ValueError("x must be finite")
-    wide = rows.astype(np.float64)
-    chosen = np.arange(rows.shape[-1]) >= n - k
-    if k == 0 or not rows.size:
-        # No logarithm of the sum: with "kl", nothing to project onto.
-        mask, projection = run_projection(wide, np.zeros(rows.shape[-1]), "l2", -1, with_residuals)
-        mask = np.zeros_like(wide)
-    elif regularization == "l2":
-        mask, projection = run_projection(wide, strength * chosen, "l2", -1, with_residuals)
-        mask = np.clip(mask / strength, 0, 1)
-    else:
-        with np.errstate(divide="ignore", over="ignore"):
-            scaled = (wide - wide.max(-1, keepdims=True)) / strength
-            corners = np.log(chosen.astype(np.float64))
-        scaled = np.maximum(scaled, np.finfo(np.float64).min)
-        mask, projection = run_projection(scaled, corners, "kl", -1, with_residuals)
-        mask = np.minimum(np.exp(mask), 1)
-    value = from_rows(mask.astype(x.dtype), x.shape, axis)
+    k = integer(k, "k", 0, x.shape[axis])
+    with device_of(x):
+        mask, projection = project_topk(rows, k, regularization, strength, with_residuals)
+        value = from_rows(mask.astype(x.dtype), x.shape, axis)
     if projection is None:
         return value, None
     residuals = SoftTopkMaskResiduals(
         projection, mask, x.dtype, x.shape, regularization, strength, axis
     )
     return value, residuals
+
+
+def project_topk(rows, k, regularization, strength, with_residuals):
+    """Return the mask of rows in float64, and the residuals of the projection or None."""
+    xp, n = namespace_of(rows), rows.shape[-1]
+    is_finite = xp.isfinite(rows)
+    if xp is np and not is_finite.all():
+        raise ValueError("x must be finite")
+    wide = rows.astype(np.float64)
+    if xp is not np:  # such a row becomes NaN, as raising would have to wait for the device
+        wide = xp.where(is_finite.all(axis=-1, keepdims=True), wide, np.nan)
+    chosen = (xp.arange(n) >= n - k).astype(np.float64)
+    if k == 0 or not rows.size:
+        # No logarithm of the sum: with "kl", nothing to project onto.
+        _, projection = run_projection(wide, xp.zeros(n), "l2", -1, with_residuals)
+        return 0 * wide, projection
+    if regularization == "l2":
+        mask, projection = run_projection(wide, strength * chosen, "l2", -1, with_residuals)
+        return xp.clip(mask / strength, 0, 1), projection
+    with np.errstate(divide="ignore", over="ignore"):
+        scaled = (wide - wide.max(axis=-1, keepdims=True)) / strength
+        corners = xp.log(chosen)
+    scaled = xp.maximum(scaled, np.finfo(np.float64).min)
+    mask, projection = run_projection(scaled, corners, "kl", -1, with_residuals)
+    return xp.minimum(xp.exp(mask), 1), projection
 
 
 def soft_quantile(x, q, *, regularization="l2", regularization_strength=1.0, axis=-1):
@@ -220,7 +230,7 @@ def soft_quantile(x, q, *, regularization="l2", regularization_strength=1.0, axi
         Finite numbers, at least one along the axis. float32 and float64 keep their type; integers
         and bools become float64.
     q : float or array_like of floats
-        Probabilities from 0 to 1.
+        Probabilities from 0 to 1, not as a CuPy array.
     regularization : {"l2", "kl"}
         The distance of the projection; see `soft_sort`.
     regularization_strength : float
@@ -321,17 +331,15 @@ def soft_quantile_backward(residuals, grad):
     check_residuals(residuals, SoftQuantileResiduals)
     sorting, places, shape, axis = residuals
     value_shape = (*places.shape, *shape[:axis], *shape[axis + 1 :])
-    grad = real_array(grad, "grad", sorting.dtype if np.ndim(grad) else None)
-    if grad.shape != value_shape:
-        raise ValueError(
-            f"grad must have the shape of the quantiles, {value_shape}, not {grad.shape}"
-        )
-    grad = grad.reshape((places.size, *shape[:axis], *shape[axis + 1 :])).astype(sorting.dtype)
-    sorted_grad = np.zeros((shape[axis], *grad.shape[1:]), sorting.dtype)
-    low, high, fraction = neighbours(places, grad)
-    np.add.at(sorted_grad, low, (1 - fraction) * grad)
-    np.add.at(sorted_grad, high, fraction * grad)
-    return soft_sort_backward(sorting, np.moveaxis(sorted_grad, 0, axis))
+    grad = check_small_grad(grad, value_shape, sorting.dtype, "the quantiles", sorting.order)
+    with device_of(grad):
+        xp = namespace_of(grad)
+        grad = grad.reshape((places.size, *shape[:axis], *shape[axis + 1 :]))
+        sorted_grad = xp.zeros((shape[axis], *grad.shape[1:]), sorting.dtype)
+        for low, high, fraction, part in zip(*neighbours(places), grad, strict=True):
+            sorted_grad[low] += (1 - fraction) * part
+            sorted_grad[high] += fraction * part
+        return soft_sort_backward(sorting, xp.moveaxis(sorted_grad, 0, axis))
 
 
 def soft_median(x, *, regularization="l2", regularization_strength=1.0, axis=-1):
@@ -416,17 +424,19 @@ def positions(q, n):
     return q * (n - 1)
 
 
-def neighbours(places, grad):
-    """Return the entries before and after each place, and how far it is from the first."""
-    low = np.floor(places).astype(np.intp).reshape(-1)
-    high = np.ceil(places).astype(np.intp).reshape(-1)
-    fraction = (places.reshape(-1) - low).reshape(-1, *(1,) * (grad.ndim - 1))
-    return low, high, fraction.astype(grad.dtype)
+def neighbours(places):
+    """Return lists: the entries before and after each place, and how far it is from the first."""
+    places = places.reshape(-1)
+    low, high = np.floor(places), np.ceil(places)
+    return low.astype(int).tolist(), high.astype(int).tolist(), (places - low).tolist()
 
 
 def interpolate(value, places, axis):
     """Return the quantiles at these places of the sorted array."""
-    value = np.moveaxis(value, axis, 0)
-    low, high, fraction = neighbours(places, value)
-    result = value[low] + fraction * (value[high] - value[low])
-    return result.reshape((*places.shape, *value.shape[1:]))[()]
+    with device_of(value):
+        xp = namespace_of(value)
+        value = xp.moveaxis(value, axis, 0)
+        result = xp.empty((places.size, *value.shape[1:]), value.dtype)
+        for i, (low, high, fraction) in enumerate(zip(*neighbours(places), strict=True)):
+            result[i] = value[low] + fraction * (value[high] - value[low])
+        return result.reshape((*places.shape, *value.shape[1:]))[()]

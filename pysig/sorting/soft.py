@@ -45,8 +45,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pysig._core.array import boolean, is_cupy, namespace, real_array
-from pysig._core.axis import axis_number, from_rows, to_rows
+from pysig._core.array import boolean, device_of, namespace, namespace_of, real_array
+from pysig._core.axis import axis_number, from_rows, moved_shape, reshaped, to_rows
 from pysig._core.sorting import soft as cpu_kernel
 
 __all__ = [
@@ -165,7 +165,7 @@ def soft_sort(
     array([1.66666667, 2.66666667, 3.66666667])
     """
     options = check_options(regularization, regularization_strength, direction)
-    x, rows, axis = check_rows(x, axis, takes_cupy=True)
+    x, rows, axis = check_rows(x, axis)
     return dispatch(x, evaluate_values, ("sort", regularization), x, rows, axis, options)
 
 
@@ -195,7 +195,7 @@ def soft_sort_forward(
     array([0.25, 0.25, 0.25, 0.25])
     """
     options = check_options(regularization, regularization_strength, direction)
-    x, rows, axis = check_rows(x, axis, takes_cupy=True)
+    x, rows, axis = check_rows(x, axis)
     return dispatch(x, evaluate_sort, regularization, direction, x, rows, axis, options)
 
 
@@ -307,7 +307,7 @@ def soft_rank(
     array([3.  , 1.25, 1.75])
     """
     options = check_options(regularization, regularization_strength, direction)
-    x, rows, axis = check_rows(x, axis, takes_cupy=True)
+    x, rows, axis = check_rows(x, axis)
     return dispatch(x, evaluate_values, ("rank", regularization), x, rows, axis, options)
 
 
@@ -336,7 +336,7 @@ def soft_rank_forward(
     array([ 0.  ,  0.25, -0.25])
     """
     options = check_options(regularization, regularization_strength, direction)
-    x, rows, axis = check_rows(x, axis, takes_cupy=True)
+    x, rows, axis = check_rows(x, axis)
     return dispatch(x, evaluate_rank, regularization, direction, x, rows, axis, options)
 
 
@@ -399,6 +399,8 @@ def check_options(regularization, strength, direction):
 
 def check_strength(strength):
     """Return the regularisation strength as a float."""
+    if type(strength) is float and SMALLEST_STRENGTH <= strength < math.inf:
+        return strength
     if isinstance(strength, (bool, np.bool_)) or not isinstance(strength, numbers.Real):
         raise TypeError(
             f"regularization_strength must be a real number, not {type(strength).__name__}"
@@ -412,26 +414,15 @@ def check_strength(strength):
     return strength
 
 
-def check_rows(x, axis, name="x", *, takes_cupy=False):
+def check_rows(x, axis, name="x"):
     """Return `x` as an array, as rows along the axis, and the axis counted from 0."""
-    if not takes_cupy:
-        refuse_cupy(x, name)
     x = real_array(x, name)
     axis = axis_number(axis, x.ndim, name)
     if x.shape[axis] > LARGEST_LENGTH:
         raise ValueError(
             f"{name} must have at most {LARGEST_LENGTH} entries along the axis, not {x.shape[axis]}"
         )
-    if isinstance(x, np.ndarray):
-        return x, to_rows(x, axis), axis
-    with x.device:
-        return x, to_rows(x, axis), axis
-
-
-def refuse_cupy(array, name):
-    """Raise TypeError for CuPy arrays."""
-    if is_cupy(array):
-        raise TypeError(f"{name}: CuPy arrays have no kernels here yet; use cupy.asnumpy")
+    return x, to_rows(x, axis), axis
 
 
 def check_residuals(residuals, kind):
@@ -446,19 +437,25 @@ def result_shape(moved, axis):
     return (*others[:axis], n, *others[axis:])
 
 
-def check_grad(grad, shape, dtype, axis, what, of=None):
-    """Return `grad` as an array, and as rows; with `of`, an array of the residuals, also CuPy's."""
-    if of is None:
-        refuse_cupy(grad, "grad")
-    else:
-        namespace(residuals=of, grad=grad)
+def check_grad(grad, shape, dtype, axis, what, of):
+    """Return `grad` as an array, and as rows; `of` is an array of the residuals."""
+    namespace(residuals=of, grad=grad)
     grad = real_array(grad, "grad", dtype)
     if grad.shape != shape:
         raise ValueError(f"grad must have the shape of {what}, {shape}, not {grad.shape}")
-    if isinstance(grad, np.ndarray):
-        return grad, to_rows(grad, axis)
-    with grad.device:
-        return grad, to_rows(grad, axis)
+    return grad, to_rows(grad, axis)
+
+
+def check_small_grad(grad, shape, dtype, what, of):
+    """Return `grad` as an array of `dtype`; it may be a number where there is one result."""
+    if isinstance(grad, numbers.Real) or (isinstance(grad, np.ndarray) and not grad.ndim):
+        with device_of(of):
+            grad = namespace_of(of).full((), float(grad), dtype)
+    namespace(residuals=of, grad=grad)
+    grad = real_array(grad, "grad", dtype)
+    if grad.shape != shape:
+        raise ValueError(f"grad must have the shape of {what}, {shape}, not {grad.shape}")
+    return grad
 
 
 def sort_rows(rows, order):
@@ -505,11 +502,11 @@ def evaluate_sort(xp, kernel, regularization, direction, x, rows, axis, options)
     if rows.size:
         kind = ("sort", regularization)
         run_forward(kernel, kind, value, rows, options, order, starts, weights)
-    moved = (*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis])
+    moved = moved_shape(x.shape, axis)
     residuals = SoftSortResiduals(
-        order.reshape(moved),
-        starts.reshape(moved),
-        None if weights is None else weights.reshape(moved),
+        reshaped(order, moved),
+        reshaped(starts, moved),
+        None if weights is None else reshaped(weights, moved),
         value.dtype,
         regularization,
         options[1],
@@ -532,11 +529,17 @@ def evaluate_rank(xp, kernel, regularization, direction, x, rows, axis, options)
     if rows.size:
         kind = ("rank", regularization)
         run_forward(kernel, kind, value, rows, options, order, starts, blocks=blocks)
-    moved = (*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis])
-    arrays = (
-        array if array is None else array.reshape(moved) for array in (value, blocks, order, starts)
+    moved = moved_shape(x.shape, axis)
+    residuals = SoftRankResiduals(
+        reshaped(value, moved),
+        None if blocks is None else reshaped(blocks, moved),
+        None if order is None else reshaped(order, moved),
+        None if starts is None else reshaped(starts, moved),
+        regularization,
+        options[1],
+        axis,
+        direction,
     )
-    residuals = SoftRankResiduals(*arrays, regularization, options[1], axis, direction)
     return from_rows(value, x.shape, axis), residuals
 
 
@@ -566,7 +569,7 @@ def evaluate_gradients(xp, kernel, operation, residuals, grad, rows, axis, with_
             strengths,
             rows,
             *(
-                array if array is None else array.reshape(rows.shape)
+                array if array is None else reshaped(array, rows.shape)
                 for array in (ranks, order, starts, weights, blocks)
             ),
             (operation, residuals.regularization),

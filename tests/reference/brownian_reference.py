@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 
 ROTATIONS = ((10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10), (18, 20))
-WORD = 0xFFFFFFFF
+WORD = 0xFFFFFFFF  # words are kept to 32 bits; also where they are arrays of 64-bit integers
 BLOCKS = 16  # blocks of random words that make one chunk
 
 

@@ -123,6 +123,18 @@ def test_gradient_of_inverses(rng, channels, depth, dtype):
         )
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("depth", [4, 8])
+def test_levels_of_one_number(rng, depth, dtype):
+    """Levels that are columns of an array, a power of two apart."""
+    tensor = rng.integers(-9, 10, (5, depth)).astype(dtype)
+    signs = np.array([(-1) ** k for k in range(1, depth + 1)])
+    assert np.array_equal(pysig.signature_inverse(tensor, 1, depth), tensor * signs)
+    expected = algebra.inverse(tensor.astype(int), 1, depth)
+    assert np.array_equal(pysig.tensor_inverse(tensor.astype(float), 1, depth), expected)
+    assert np.array_equal(pysig.tensor_inverse(tensor, 1, depth)[:, :4], expected[:, :4])
+
+
 def test_scalar_terms_of_inverses(rng):
     tensor = random_tensor(rng, 2, 13)
     for function in (pysig.signature_inverse, pysig.tensor_inverse):

@@ -43,7 +43,8 @@ SIZES = [
     ((33,), 3, 2, 1),
     ((1,), 700, 3, 4),
     ((1,), 30, 5, 5),
-    ((), 10, 12, 3),
+    ((), 60, 12, 3),
+    ((3,), 30, 7, 4),
     ((36,), 4, 2, 10),
 ]
 
@@ -85,6 +86,16 @@ def test_value(rng, batch, length, channels, depth, mode):
     check_value(cases.make_case(rng, batch, length, channels, depth, PLAIN), mode)
 
 
+@pytest.fixture(params=["in the lanes", "by signatures"])
+def way(request, monkeypatch):
+    """Compute logarithms right after the signatures, in both ways that there are."""
+    from pysig.signatures import logsignature
+
+    if request.param == "by signatures":
+        monkeypatch.setattr(logsignature, "is_fused", lambda *arguments: False)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("combination", WITHOUT_SCALAR, ids=str)
 def test_every_combination_of_options(rng, combination):
     for (batch, length, channels, depth), mode in (
@@ -134,6 +145,7 @@ def test_gradient(rng, batch, length, channels, depth, mode):
     check_gradients(cases.make_case(rng, batch, length, channels, depth, PLAIN), mode)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("combination", WITHOUT_SCALAR, ids=str)
 def test_gradient_of_every_combination_of_options(rng, combination):
     for (batch, length, channels, depth), mode in (
@@ -313,6 +325,7 @@ def test_large_signatures_go_in_parts(rng, monkeypatch):
         whole, _ = both_gradients(case, "brackets", np.float64)
         with monkeypatch.context() as patch:
             patch.setattr(logsignature, "WORKING_MEMORY", 1)
+            patch.setattr(logsignature, "is_fused", lambda *arguments: False)
             pieces, _ = both_gradients(case, "brackets", np.float64)
         for one, other in zip(whole, pieces, strict=True):
             if one is not None:

@@ -177,6 +177,19 @@ def test_queries_of_any_shape_are_as_slices(rng):
     assert path.signature(np.zeros(0, int), 5).shape == (3, 0, 6)
 
 
+@pytest.mark.parametrize("mode", ["words", "brackets", "expand"])
+@pytest.mark.parametrize("scalar_term", [False, True])
+def test_logsignature(rng, mode, scalar_term):
+    pytest.importorskip("pysig.signatures.logsignature")
+    points = short_path(rng, 2, 90, 3)
+    path = pysig.Path(points, 3, scalar_term=scalar_term)
+    value = path.logsignature([0, 5, 70], [90, 60, 71], mode=mode)
+    for i, (s, e) in enumerate(((0, 90), (5, 60), (70, 71))):
+        expected = pysig.logsignature(points[:, s:e], 3, mode=mode)
+        np.testing.assert_allclose(value[:, i], expected, rtol=0, atol=1e-13)
+    assert path.logsignature(3, 9).shape == path.logsignature([3], 9)[:, 0].shape
+
+
 def test_float32_error_beside_that_of_inverses(rng):
     """Increments of size 1 for 5000 steps; relative to the largest number of each level."""
     points = rng.standard_normal((5000, 4)).cumsum(axis=0).astype(np.float32)

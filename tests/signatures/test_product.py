@@ -70,7 +70,7 @@ def check_gradients(
         rows = (abs(x) if absolute else x for x in (first, second))
         arguments = [levels(x, channels, depth) for x in rows]
         scaled = levels(abs(grad) if absolute else grad, channels, depth, 0)
-        gradients = reference.product_vjp(*arguments, scaled)
+        gradients = reference.product_vjp(arguments[0], arguments[1], scaled)
         flat = [reference.flatten(x, False) for x in gradients]
         if absolute:
             bounds = flat
@@ -174,7 +174,9 @@ def test_leading_axes_broadcast(rng, first_shape, second_shape, scalar_term):
     first, second = (random_rows(rng, *s, 12 + scalar_term) for s in (first_shape, second_shape))
     value, residuals = pysig.signature_combine_forward(first, second, 3, 2, scalar_term=scalar_term)
     whole = np.broadcast_arrays(first, second)
-    expected, full = pysig.signature_combine_forward(*whole, 3, 2, scalar_term=scalar_term)
+    expected, full = pysig.signature_combine_forward(
+        whole[0], whole[1], 3, 2, scalar_term=scalar_term
+    )
     np.testing.assert_array_equal(value, expected)
     if scalar_term:
         np.testing.assert_array_equal(value[..., 0], 1)
@@ -199,7 +201,9 @@ def test_a_scalar_term_counts_as_one(rng):
     first, second, grad = random_rows(rng, 3, 6, 39)
     plain, plain_residuals = pysig.signature_combine_forward(first, second, 3, 3)
     with_nan = [np.insert(x, 0, np.nan, axis=-1) for x in (first, second, grad)]
-    value, residuals = pysig.signature_combine_forward(*with_nan[:2], 3, 3, scalar_term=True)
+    value, residuals = pysig.signature_combine_forward(
+        with_nan[0], with_nan[1], 3, 3, scalar_term=True
+    )
     np.testing.assert_array_equal(value, np.insert(plain, 0, 1, axis=-1))
     gradients = pysig.signature_combine_backward(residuals, with_nan[2])
     expected = pysig.signature_combine_backward(plain_residuals, grad)
@@ -247,7 +251,7 @@ def test_rows_by_index(rng, channels, depth, dtype):
         gradient = np.full_like(array, np.nan)
         arguments = (grad, factors, indices, channels, depth, False, uses)
         tables.product_gradient(gradient, *arguments)
-        assert_accurate(gradient, *sums, 10 + math.sqrt(words))
+        assert_accurate(gradient, sums[0], sums[1], 10 + math.sqrt(words))
         tables.product_gradient(gradient, *arguments, add=True)
         np.testing.assert_allclose(gradient, 2 * sums[0].astype(dtype), rtol=1e-3, atol=1e-3)
 

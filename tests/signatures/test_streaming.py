@@ -96,7 +96,7 @@ def test_refuses():
     with pytest.raises(ValueError, match="count must be between 0 and 3"):
         stream.pop(4)
     with pytest.raises(TypeError, match="count"):
-        stream.pop(1.0)
+        stream.pop(np.float64(1))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="path must have the shape"):
         pysig.SignatureStream(np.zeros((2, 0, 3)), 2)
     with pytest.raises(ValueError, match="depth"):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import arrays as pysig
 import numpy as np
 import pytest
 import scipy.stats
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import sorting_reference as reference
-
-import pysig
 
 regularizations = pytest.mark.parametrize("regularization", ["l2", "kl"])
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -46,7 +45,7 @@ def reference_loss(name, first, second, *rest, regularization, strength):
 @losses
 @regularizations
 @pytest.mark.parametrize("n", [3, 8])
-def test_values_and_gradients(name, regularization, n, rng):
+def test_values_and_gradients(xp, name, regularization, n, rng):
     for strength in [0.3, 2.0]:
         first, second, *rest = make_arguments(name, (n,), rng)
         options = {"regularization": regularization, "regularization_strength": strength}
@@ -63,7 +62,7 @@ def test_values_and_gradients(name, regularization, n, rng):
         assert_allclose(gradient, expected, rtol=1e-8, atol=1e-9)
 
 
-def test_published_spearman_example():
+def test_published_spearman_example(xp):
     prediction, target = np.arange(1.0, 6), np.array([5.0, 6, 7, 8, 7])
     value, residuals = pysig.spearman_loss_forward(prediction, target, soft_target=True)
     assert_allclose(1 - value, 0.8320502943378436, rtol=1e-14)
@@ -75,7 +74,7 @@ def test_published_spearman_example():
 
 
 @dtypes
-def test_spearman_of_small_strength_is_that_of_scipy(dtype, rng):
+def test_spearman_of_small_strength_is_that_of_scipy(xp, dtype, rng):
     for n in [3, 40]:
         prediction, target = rng.integers(0, 20, size=(2, n)).astype(dtype)
         expected = np.asarray(scipy.stats.spearmanr(prediction, target))[0]
@@ -84,7 +83,7 @@ def test_spearman_of_small_strength_is_that_of_scipy(dtype, rng):
             assert_allclose(value, 1 - expected, rtol=0, atol=4 * np.finfo(dtype).eps)
 
 
-def test_spearman_of_large_strength_is_the_correlation_with_ranks(rng):
+def test_spearman_of_large_strength_is_the_correlation_with_ranks(xp, rng):
     prediction, target = rng.normal(size=(2, 30))
     expected = np.corrcoef(prediction, reference.average_ranks(target))[0, 1]
     for strength in [1e3, 1e6]:
@@ -92,7 +91,7 @@ def test_spearman_of_large_strength_is_the_correlation_with_ranks(rng):
         assert_allclose(value, 1 - expected, rtol=0, atol=1e-8)
 
 
-def test_spearman_of_equal_entries():
+def test_spearman_of_equal_entries(xp):
     for prediction, target in [
         ([1.0, 1, 1], [1.0, 2, 3]),
         ([1.0, 2, 3], [1.0, 1, 1]),
@@ -104,7 +103,7 @@ def test_spearman_of_equal_entries():
 
 
 @pytest.mark.parametrize("gain", ["exponential", "linear"])
-def test_ndcg_of_small_strength(gain, rng):
+def test_ndcg_of_small_strength(xp, gain, rng):
     scores, relevance = rng.normal(size=12), rng.integers(0, 4, size=12).astype(float)
     gains = 2**relevance - 1 if gain == "exponential" else relevance
     discounts = 1 / np.log2(2 + np.arange(12))
@@ -115,7 +114,7 @@ def test_ndcg_of_small_strength(gain, rng):
     assert perfect >= 0
 
 
-def test_ndcg_without_relevance_and_with_huge_relevance(rng):
+def test_ndcg_without_relevance_and_with_huge_relevance(xp, rng):
     scores = rng.normal(size=5)
     value, residuals = pysig.soft_ndcg_loss_forward(scores, np.zeros(5))
     assert value == 0
@@ -124,7 +123,7 @@ def test_ndcg_without_relevance_and_with_huge_relevance(rng):
     assert_allclose(value, 0, atol=1e-15)
 
 
-def test_trimmed_squares_limits(rng):
+def test_trimmed_squares_limits(xp, rng):
     prediction, target = rng.normal(size=(2, 20))
     squares = np.sort((prediction - target) ** 2)
     for trimmed in [0, 3, 19]:
@@ -141,7 +140,7 @@ def test_trimmed_squares_limits(rng):
 @losses
 @regularizations
 @dtypes
-def test_axes_and_types(name, regularization, dtype, rng):
+def test_axes_and_types(xp, name, regularization, dtype, rng):
     first, second, *rest = make_arguments(name, (3, 4, 5), rng, dtype)
     for axis in range(-3, 3):
         options = {"regularization": regularization, "axis": axis}
@@ -194,3 +193,42 @@ def test_bad_options():
         pysig.soft_ndcg_loss(x, x - 1)
     with pytest.raises(ValueError, match="gain must be"):
         pysig.soft_ndcg_loss(x, x, gain="cubic")
+
+
+@losses
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_rows_that_are_not_valid_become_nan(cupy, name, bad, rng):
+    """Infinite predictions and scores are ranked."""
+    first, second, *rest = make_arguments(name, (3, 6), rng)
+    forward, backward = (getattr(pysig, name + suffix) for suffix in ("_forward", "_backward"))
+    for is_second in [False, True]:
+        arguments = [first.copy(), second.copy()]
+        arguments[is_second][1, 2] = bad
+        loss, residuals = forward(*map(cupy.asarray, arguments), *rest)
+        gradient = backward(residuals, cupy.ones(3))
+        is_ranked = bad == np.inf and (
+            name == "spearman_loss" or (name == "soft_ndcg_loss" and not is_second)
+        )
+        assert_array_equal(np.isnan(cupy.asnumpy(loss)), [False, not is_ranked, False])
+        spoilt = np.isnan(cupy.asnumpy(gradient))
+        assert_array_equal(spoilt.any(-1), [False, not is_ranked, False])
+        assert spoilt[1].all() != is_ranked
+        expected = getattr(pysig, name)(first[::2], second[::2], *rest)
+        assert_allclose(cupy.asnumpy(loss)[::2], expected, rtol=0, atol=1e-14)
+
+
+def test_scores_without_relevance_that_are_not_valid(cupy):
+    scores = cupy.asarray([np.nan, 1.0, 2.0])
+    assert np.isnan(cupy.asnumpy(pysig.soft_ndcg_loss(scores, cupy.zeros(3))))
+
+
+@losses
+def test_libraries_are_not_mixed(cupy, name, rng):
+    first, second, *rest = make_arguments(name, (2, 3), rng)
+    with pytest.raises(TypeError, match="all arrays must be of one library"):
+        getattr(pysig, name)(cupy.asarray(first), second, *rest)
+    _, residuals = getattr(pysig, name + "_forward")(
+        cupy.asarray(first), cupy.asarray(second), *rest
+    )
+    with pytest.raises(TypeError, match="all arrays must be of one library"):
+        getattr(pysig, name + "_backward")(residuals, np.zeros(2))

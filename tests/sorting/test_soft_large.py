@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.optimize
 from numpy.testing import assert_allclose, assert_array_equal
 
 import pysig
@@ -102,6 +103,92 @@ def test_results_do_not_depend_on_the_number_of_threads(
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             assert_array_equal(a, b)
+
+
+def rows_of_kind(kind, n, rng):
+    """Rows that are pooled in different ways; in chunks, blocks reach over their limits."""
+    i = np.arange(n)
+    return {
+        "pooled": rng.permutation(np.cumsum(rng.exponential(size=n))),
+        "one block": rng.permutation(1e-9 * i),
+        "far apart": rng.permutation(np.where(i < n // 3, 1e-6 * i, 1e6 + np.sqrt(i))),
+        "few values": rng.integers(0, 9, size=n) * 0.7,
+        "falling": -np.sort(rng.integers(0, n, size=n) * 0.5),
+        "last absorbs": np.where(i == n - 1, 4.0 * n, np.cumsum(np.linspace(0.5, 1, n))),
+    }[kind]
+
+
+@operations
+@regularizations
+@pytest.mark.parametrize(
+    "kind",
+    ["pooled", "one block", "far apart", "falling", "last absorbs"],
+)
+def test_long_rows_of_all_kinds(operation, regularization, kind, rng, keep_num_threads):
+    """Threads change nothing, and the sums are those of the definition, block by block."""
+    n = 150_000
+    x = rows_of_kind(kind, n, rng)
+    results = []
+    for threads in [1, 2]:
+        pysig.set_num_threads(threads)
+        results.append(everything(operation, x, regularization=regularization))
+    for a, b in zip(*results, strict=True):
+        assert_array_equal(a, b)
+    value, gradient = results[0][0], results[0][-2]
+    grad = np.cos(np.arange(n))
+    if operation == "soft_rank":
+        assert_allclose(value.sum(), n * (n + 1) / 2, rtol=1e-12)
+        assert np.all(np.diff(value[np.argsort(x)]) >= -1e-9)
+    else:
+        assert np.all(np.diff(value) >= -1e-9 * np.abs(x).max())
+        assert_allclose(gradient.sum(), grad.sum(), atol=1e-9)
+    if operation == "soft_sort" and regularization == "l2":
+        assert_allclose(value.sum(), x.sum(), rtol=1e-12)
+    if regularization == "l2":
+        fit = blocks_by_isotonic_regression(operation, x)
+        # Differences of x and the positions are rounded relative to the larger of them.
+        assert_allclose(value, fit, rtol=0, atol=1e-13 * max(np.abs(x).max(), n))
+
+
+def blocks_by_isotonic_regression(operation, x):
+    """The values for "l2" and the strength 1, by regression of the sorted entries."""
+    i = np.arange(1.0, len(x) + 1)
+    order = np.argsort(x, kind="stable")
+    if operation == "soft_sort":
+        difference = i - x[order]
+        return i - scipy.optimize.isotonic_regression(difference).x
+    result = np.empty_like(x)
+    fit = scipy.optimize.isotonic_regression(x[order] - i).x
+    result[order] = x[order] - fit
+    return result
+
+
+@pytest.mark.parametrize("n", [1, 20, 100, 257, 600, 2000])
+@pytest.mark.parametrize("kind", ["pooled", "one block", "few values", "last absorbs"])
+def test_kl_is_a_projection(kind, n, rng):
+    """Pooling by strips, and of several short rows at once, against the kernel of projections."""
+    x = np.stack([rows_of_kind(kind, n, rng) for _ in range(5)])
+    x[2] = rng.normal(size=n)
+    x[3] *= np.minimum(1, 300 / np.ptp(x[3])) if n > 1 else 1  # no exponential underflows
+    positions = np.arange(1.0, n + 1)
+    for strength in [0.3, 1.0, 20.0]:
+        options = {"regularization": "kl", "regularization_strength": strength}
+        z = pysig.project_permutahedron(x / strength, np.log(positions), regularization="kl")
+        assert_allclose(pysig.soft_rank(x, **options), np.exp(z), rtol=1e-9)
+        rho = np.broadcast_to(positions[::-1] / strength, x.shape)
+        expected = pysig.project_permutahedron(rho, x, regularization="kl")
+        value = pysig.soft_sort(x, direction="descending", **options)
+        assert_allclose(value, expected, rtol=0, atol=1e-12 * max(np.abs(x).max(), n / strength))
+
+
+@dtypes
+@pytest.mark.parametrize("n", [3, 64, 65, 300, 1000, 70000])
+def test_falling_rows_with_ties_are_stable(dtype, n, rng):
+    for values in [2, n // 2 + 1, n * n]:
+        x = -np.sort(rng.integers(0, values, size=n)).astype(dtype)
+        for sign, direction in [(1, "ascending"), (-1, "descending")]:
+            _, residuals = pysig.soft_sort_forward(sign * x, direction=direction)
+            assert_array_equal(residuals.order, np.argsort(x, kind="stable"))
 
 
 @operations

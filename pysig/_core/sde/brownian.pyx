@@ -122,10 +122,16 @@ def area_key(key, double start, double end):
     return [block.word[i] for i in range(4)]
 
 
-def random_words(key, counter):
-    """Threefry-4x32-20: four words of 32 bits for each counter of four."""
-    cdef threefry_block block = threefry(as_block(key), as_block(counter))
-    return [block.word[i] for i in range(4)]
+def random_words(key, const unsigned int[:, ::1] counters, unsigned int[:, ::1] words):
+    """Threefry-4x32-20: write four words of 32 bits for each counter of four."""
+    cdef threefry_block block = as_block(key), counter, result
+    cdef Py_ssize_t row, i
+    for row in range(counters.shape[0]):
+        for i in range(4):
+            counter.word[i] = counters[row, i]
+        result = threefry(block, counter)
+        for i in range(4):
+            words[row, i] = result.word[i]
 
 
 cdef int run(const brownian_tree *tree, const brownian_program *program, void *w,

@@ -106,10 +106,11 @@ ALWAYS_INLINE void NAME(multiply_letters_backward)(const tensor_shape *shape, co
     }
 }
 
-static void NAME(multiply_level_backward_lanes)(const tensor_shape *shape, const VEC *grad,
-                                                const VEC *x, const VEC *b, VEC *x_gradient,
-                                                VEC *b_gradient, ptrdiff_t length, REAL scale) {
-    const ptrdiff_t channels = shape->channels, words = shape->power[length - 1];
+ALWAYS_INLINE void NAME(multiply_words_backward)(const tensor_shape *shape, const VEC *grad,
+                                                 const VEC *x, const VEC *b, VEC *x_gradient,
+                                                 VEC *b_gradient, REAL scale,
+                                                 const ptrdiff_t length, const ptrdiff_t channels) {
+    const ptrdiff_t words = shape->power[length - 1];
     const VEC *level = grad + shape->offset[length];
     VEC *last = x_gradient + shape->offset[length];
     NAME(cuts) cuts;
@@ -134,5 +135,50 @@ static void NAME(multiply_level_backward_lanes)(const tensor_shape *shape, const
                 break;
         }
         NAME(next_cuts)(shape, &cuts, length - 1);
+    }
+}
+
+ALWAYS_INLINE void NAME(multiply_length_backward)(const tensor_shape *shape, const VEC *grad,
+                                                  const VEC *x, const VEC *b, VEC *x_gradient,
+                                                  VEC *b_gradient, REAL scale, ptrdiff_t length,
+                                                  const ptrdiff_t channels) {
+    switch (length) {
+        case 1:
+            NAME(multiply_words_backward)(shape, grad, x, b, x_gradient, b_gradient, scale, 1,
+                                          channels);
+            break;
+        case 2:
+            NAME(multiply_words_backward)(shape, grad, x, b, x_gradient, b_gradient, scale, 2,
+                                          channels);
+            break;
+        case 3:
+            NAME(multiply_words_backward)(shape, grad, x, b, x_gradient, b_gradient, scale, 3,
+                                          channels);
+            break;
+        default:
+            NAME(multiply_words_backward)(shape, grad, x, b, x_gradient, b_gradient, scale, length,
+                                          channels);
+    }
+}
+
+static void NAME(multiply_level_backward_lanes)(const tensor_shape *shape, const VEC *grad,
+                                                const VEC *x, const VEC *b, VEC *x_gradient,
+                                                VEC *b_gradient, ptrdiff_t length, REAL scale) {
+    switch (shape->channels) {
+        case 2:
+            NAME(multiply_length_backward)(shape, grad, x, b, x_gradient, b_gradient, scale, length,
+                                           2);
+            break;
+        case 3:
+            NAME(multiply_length_backward)(shape, grad, x, b, x_gradient, b_gradient, scale, length,
+                                           3);
+            break;
+        case 4:
+            NAME(multiply_length_backward)(shape, grad, x, b, x_gradient, b_gradient, scale, length,
+                                           4);
+            break;
+        default:
+            NAME(multiply_length_backward)(shape, grad, x, b, x_gradient, b_gradient, scale, length,
+                                           shape->channels);
     }
 }

@@ -28,7 +28,6 @@
 
 #include "simd.h"
 
-enum { KERNEL_SMALLEST_BLOCK = 16 }; /* cells */
 enum { KERNEL_LINEAR, KERNEL_RBF };
 
 /* Which paths are paired: those that two lists of indices say; all x with all y; or, where x and y
@@ -79,8 +78,8 @@ static ptrdiff_t kernel_fine_columns(const kernel_problem *problem) {
 
 /* Blocks fit the cache.  The gradient keeps their edges, some (rows columns)^(3/4) numbers for each
  * lane, so that they grow with the paths. */
-static ptrdiff_t kernel_block(const kernel_problem *problem, ptrdiff_t cells) {
-    ptrdiff_t block = KERNEL_SMALLEST_BLOCK;
+static ptrdiff_t kernel_block(const kernel_problem *problem, ptrdiff_t cells, ptrdiff_t smallest) {
+    ptrdiff_t block = smallest;
     while (problem->grad && block * block * 2 < cells) block *= 2;
     return block;
 }
@@ -93,8 +92,8 @@ static void kernel_make_plan(const kernel_problem *problem, kernel_plan *plan, i
                              ptrdiff_t real_bytes) {
     const ptrdiff_t lanes = ((ptrdiff_t)16 << level) / real_bytes;
     plan->level = level;
-    plan->rows = kernel_block(problem, kernel_fine_rows(problem));
-    plan->columns = kernel_block(problem, kernel_fine_columns(problem));
+    plan->rows = kernel_block(problem, kernel_fine_rows(problem), 16);
+    plan->columns = kernel_block(problem, kernel_fine_columns(problem), problem->grad ? 16 : 32);
     plan->coarse_rows = plan->rows >> problem->x_order;
     plan->coarse_columns = plan->columns >> problem->y_order;
     if (!plan->coarse_rows) plan->coarse_rows = 1;

@@ -127,14 +127,15 @@ cdef int choose_threads(const kernel_problem *problem, Py_ssize_t tasks) noexcep
     cdef double cells = <double>problem.x_length * <double>problem.y_length
     if problem.pairing != KERNEL_PAIRS:
         pairs = <double>problem.x_count * <double>problem.y_count
-    cells *= (8 << (problem.x_order + problem.y_order)) + problem.channels
+    cells *= (<Py_ssize_t>8 << (problem.x_order + problem.y_order)) + problem.channels
     if pairs * cells < 300_000:
         return 1
     return <int>min(<Py_ssize_t>num_threads(), tasks)
 
 
-cdef int run(const kernel_problem *problem, kernel_plan *plan, bint is_double, Py_ssize_t tasks,
-             ) except -1:
+cdef int run(
+    const kernel_problem *problem, const kernel_plan *plan, bint is_double, Py_ssize_t tasks,
+) except -1:
     """All tasks, each thread with working memory of its own."""
     cdef int threads = choose_threads(problem, tasks)
     cdef size_t bytes = round_up(kernel_workspace(problem, plan, is_double))

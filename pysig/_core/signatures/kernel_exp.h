@@ -25,24 +25,22 @@ ALWAYS_INLINE VEC NAME(exp_negative)(VEC x) {
     const VEC shifted = x * (REAL)0x1.71547652b82fep0 + EXP_SHIFT;
     const VEC exponent = shifted - EXP_SHIFT;
     const VEC r = (x - exponent * EXP_LOG_2_HIGH) - exponent * EXP_LOG_2_LOW;
-    /* Taylor's series: |r| <= log(2) / 2 */
+    const VEC r2 = r * r, r4 = r2 * r2;
+    /* p of exp(r) = 1 + r + r^2 p by Taylor's series, where |r| <= log(2) / 2; in pairs of terms,
+     * for the sake of short chains of operations */
+    const VEC p0 = r * (REAL)(1.0 / 6) + (REAL)0.5;
+    const VEC p1 = r * (REAL)(1.0 / 120) + (REAL)(1.0 / 24);
 #if REAL_BYTES == 8
-    VEC p = r * (1.0 / 6227020800) + 1.0 / 479001600;
-    p = p * r + 1.0 / 39916800;
-    p = p * r + 1.0 / 3628800;
-    p = p * r + 1.0 / 362880;
-    p = p * r + 1.0 / 40320;
-    p = p * r + 1.0 / 5040;
-    p = p * r + 1.0 / 720;
+    const VEC p2 = r * (1.0 / 5040) + 1.0 / 720;
+    const VEC p3 = r * (1.0 / 362880) + 1.0 / 40320;
+    const VEC p4 = r * (1.0 / 39916800) + 1.0 / 3628800;
+    const VEC p5 = r * (1.0 / 6227020800) + 1.0 / 479001600;
+    const VEC p = (p0 + r2 * p1) + r4 * ((p2 + r2 * p3) + r4 * (p4 + r2 * p5));
 #else
-    VEC p = r * (1.0f / 5040) + 1.0f / 720;
+    const VEC p = (p0 + r2 * p1) + r4 * (r * (1.0f / 5040) + 1.0f / 720);
 #endif
-    p = p * r + (REAL)(1.0 / 120);
-    p = p * r + (REAL)(1.0 / 24);
-    p = p * r + (REAL)(1.0 / 6);
-    p = p * r + (REAL)0.5;
     const VEC power = (VEC)(((NAME(mask))shifted + EXP_BIAS) << EXP_FRACTION_BITS);
-    const VEC value = power + power * (r + r * r * p);
+    const VEC value = power + power * (r + r2 * p);
     return (VEC)((NAME(mask))value & ~is_low);
 }
 

@@ -119,11 +119,12 @@ ALWAYS_INLINE void NAME(distance_kernel)(const kernel_problem *problem, VEC dist
     *derivative = 2 * inverse_scale * *value;
 }
 
-/* The t of a block.  t: [rows][stride]; nodes: [rows + 1][stride + 1], of which the linear kernel
- * makes no use; scale: of a second difference. */
+/* The t of a block.  t: [rows][stride]; nodes, derivatives: [rows + 1][stride + 1], of which the
+ * linear kernel makes no use, nor forward of the derivatives (NULL); scale: of a second
+ * difference. */
 static void NAME(static_block)(const kernel_problem *problem, const NAME(letters) *letters,
                                ptrdiff_t rows, ptrdiff_t columns, REAL scale, VEC *t,
-                               ptrdiff_t stride, VEC *nodes) {
+                               ptrdiff_t stride, VEC *nodes, VEC *derivatives) {
     const ptrdiff_t node_stride = stride + 1;
     if (problem->static_kernel == KERNEL_LINEAR) {
         if (letters->shared)
@@ -137,20 +138,21 @@ static void NAME(static_block)(const kernel_problem *problem, const NAME(letters
     else
         NAME(pair_letters)(0, 1, letters, rows + 1, columns + 1, nodes, node_stride);
     for (ptrdiff_t i = 0; i <= rows; i++) {
-        VEC *const row = nodes + i * node_stride, *const above = row - node_stride;
-        VEC before = (VEC){0}, derivative;
+        VEC *const row = nodes + i * node_stride;
         for (ptrdiff_t j = 0; j <= columns; j++) {
+            VEC derivative;
             NAME(distance_kernel)(problem, row[j], row + j, &derivative);
-            if (!i) continue;
-            const VEC difference = row[j] - above[j];
-            if (j) t[(i - 1) * stride + j - 1] = scale * (difference - before);
-            before = difference;
+            if (derivatives) derivatives[i * node_stride + j] = derivative;
+        }
+        for (ptrdiff_t j = 0; i && j < columns; j++) {
+            const VEC *const corner = row + j - node_stride;
+            t[(i - 1) * stride + j] = scale * ((row[j + 1] - row[j]) - (corner[1] - corner[0]));
         }
     }
 }
 
 /* From the gradient of t to that of the block's letters, x scaled already if the kernel is linear.
- * distances: room for what `nodes` is. */
+ * weights: the derivatives, which are overwritten. */
 static void NAME(static_block_backward)(const kernel_problem *problem, const NAME(letters) *letters,
                                         ptrdiff_t rows, ptrdiff_t columns, REAL scale,
                                         const VEC *t_gradient, ptrdiff_t stride, VEC *weights,
@@ -160,21 +162,15 @@ static void NAME(static_block_backward)(const kernel_problem *problem, const NAM
     const VEC *weight = t_gradient;
     if (problem->static_kernel != KERNEL_LINEAR) {
         weight_stride = stride + 1;
-        if (letters->shared)
-            NAME(pair_letters)(1, 1, letters, rows + 1, columns + 1, weights, weight_stride);
-        else
-            NAME(pair_letters)(0, 1, letters, rows + 1, columns + 1, weights, weight_stride);
         for (ptrdiff_t i = 0; i <= rows; i++) {
-            const VEC *const above = t_gradient + (i - 1) * stride, *const row =
-                                                                        t_gradient + i * stride;
+            const VEC *const row = t_gradient + i * stride;
             VEC *const node = weights + i * weight_stride;
-            VEC before = (VEC){0}, value, derivative;
+            VEC before = (VEC){0};
             for (ptrdiff_t j = 0; j <= columns; j++) {
                 VEC difference = (VEC){0};
                 if (i < rows && j < columns) difference += row[j];
-                if (i && j < columns) difference -= above[j];
-                NAME(distance_kernel)(problem, node[j], &value, &derivative);
-                node[j] = scale * derivative * (difference - before);
+                if (i && j < columns) difference -= row[j - stride];
+                node[j] = scale * node[j] * (difference - before);
                 before = difference;
             }
         }

@@ -53,6 +53,50 @@ ALWAYS_INLINE VEC NAME(sweep_strip)(int rows, int share, int refined, const VEC 
     return next;
 }
 
+/* One step of a skewed strip: the rows from `first` up to `end`, each a column behind the row above
+ * it.  t: of row 0.  up: what the next row has had above it; becomes the same of the next step. */
+ALWAYS_INLINE void NAME(skewed_step)(int first, int end, const VEC *t, ptrdiff_t stride, VEC above,
+                                     VEC *below, ptrdiff_t keep, VEC *value, VEC *slope,
+                                     VEC *diagonal) {
+    VEC up[STRIP];
+    for (int r = first; r < end; r++) up[r] = r ? value[r - 1] : above;
+    for (int r = first; r < end; r++) {
+        const VEC step = t[r * (stride - 1)];
+        const VEC a = step * (step + ROOT_3), b = step * step;
+        const VEC beside = (diagonal[r] + up[r]) + slope[r];
+        slope[r] = (slope[r] + b * diagonal[r]) + a * beside;
+        diagonal[r] = up[r];
+        value[r] = up[r] + slope[r];
+        if (keep)
+            below[r * (keep - 1)] = value[r];
+        else if (r == STRIP - 1)
+            below[-r] = value[r];
+    }
+}
+
+ALWAYS_INLINE VEC NAME(sweep_skewed)(const VEC *t, ptrdiff_t stride, ptrdiff_t columns,
+                                     const VEC *above, VEC corner, VEC *below, ptrdiff_t keep,
+                                     VEC *slopes) {
+    VEC value[STRIP], slope[STRIP], diagonal[STRIP];
+    for (int r = 0; r < STRIP; r++) {
+        slope[r] = slopes[r];
+        diagonal[r] = r ? value[r - 1] : corner;
+        value[r] = diagonal[r] + slope[r];
+    }
+    const VEC next = value[STRIP - 1];
+    for (int s = 0; s < STRIP - 1; s++)
+        NAME(skewed_step)(0, s + 1, t + s, stride, above[s + 1], below + s, keep, value, slope,
+                          diagonal);
+    for (ptrdiff_t s = STRIP - 1; s < columns; s++)
+        NAME(skewed_step)(0, STRIP, t + s, stride, above[s + 1], below + s, keep, value, slope,
+                          diagonal);
+    for (int s = 0; s < STRIP - 1; s++)
+        NAME(skewed_step)(s + 1, STRIP, t + columns + s, stride, corner, below + columns + s, keep,
+                          value, slope, diagonal);
+    for (int r = 0; r < STRIP; r++) slopes[r] = slope[r];
+    return next;
+}
+
 /* The adjoint, carried from block to block: what the cells of the row below, or of the column to
  * the right, hand on. */
 typedef struct {
@@ -148,6 +192,9 @@ static void NAME(sweep_block)(const NAME(block) *block, const VEC *t, VEC *above
             corner = SWEEP(1, 0, 1);
         else if (rows == 1)
             corner = SWEEP(1, 0, 0);
+        else if (!refined && block->columns >= STRIP)
+            corner = NAME(sweep_skewed)(strip_t, block->stride, block->columns, above, corner,
+                                        above + keep + 1, keep, left + 1 + r);
         else if (!refined)
             corner = SWEEP(STRIP, 0, 0);
         else if (block->x_order == 0)

@@ -12,7 +12,8 @@ typedef struct {
     VEC *edge_rows;    /* [blocks down][fine columns + 1] */
     VEC *edge_columns; /* [blocks down][blocks across][rows + 1] */
     VEC *k;            /* [rows + 1][columns + 1]: a block */
-    VEC *t_gradient, *weights;
+    VEC *t_gradient;
+    VEC *weights; /* of letters; before, derivatives of the static kernel */
     NAME(adjoint) adjoint;
     VEC *x_gradient, *y_gradient;
 } NAME(kernel_memory);
@@ -107,7 +108,7 @@ static void NAME(block_steps)(const kernel_problem *problem, const NAME(kernel_m
                               const NAME(block) *block) {
     const NAME(letters) letters = NAME(block_letters)(work, block);
     NAME(static_block)(problem, &letters, block->coarse_rows, block->coarse_columns, work->scale,
-                       work->t, block->stride, work->nodes);
+                       work->t, block->stride, work->nodes, work->weights);
 }
 
 static void NAME(fill)(VEC *to, ptrdiff_t count, REAL value) {
@@ -312,7 +313,9 @@ static void NAME(write_y_gradient)(const kernel_problem *problem, const NAME(pai
 static void NAME(backward_task)(const kernel_problem *problem, const kernel_plan *plan,
                                 ptrdiff_t slot, NAME(kernel_memory) *work) {
     const ptrdiff_t width = work->letters.width;
-    for (ptrdiff_t group = slot; group < plan->groups; group += plan->slots) {
+    for (ptrdiff_t i = slot; i < plan->groups; i += plan->slots) {
+        const ptrdiff_t group =
+            plan->groups - 1 - i; /* where each pair is done once, large first */
         NAME(pairs) pairs = NAME(find_pairs)(problem, group, 0);
         const ptrdiff_t last = NAME(last_x)(problem, group);
         NAME(fill)(work->y_gradient, problem->y_length * width, 0);

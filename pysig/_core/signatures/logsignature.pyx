@@ -15,6 +15,8 @@ def takes_paths_whole(sizes, bint stream, Py_ssize_t item):
     """Whether every lane is a path, so that its logarithm can be taken in the lanes."""
     cdef signature_problem problem
     cdef signature_plan plan
+    cdef tensor_shape shape
+    problem.logarithm = &shape
     problem.batch, problem.length, problem.channels, problem.depth, problem.longest = sizes
     problem.stream = stream
     signature_make_plan(&problem, &plan, LEVEL, item)

@@ -40,6 +40,7 @@ class SparseRows(NamedTuple):
     values: np.ndarray
 
 
+@functools.lru_cache(maxsize=256)
 def lyndon_count(channels, depth):
     """Return the number of Lyndon words of at most `depth` letters, by Witt's formula."""
     primitive = {}

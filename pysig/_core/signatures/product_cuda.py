@@ -5,6 +5,7 @@ indices and uses are NumPy arrays on the host. A null pointer is 0.
 """
 
 import functools
+from typing import Any
 
 import cupy  # pyright: ignore[reportMissingImports]
 
@@ -14,7 +15,7 @@ STEM = "signatures/product"
 
 
 @functools.cache
-def kernels(real):
+def kernels(real) -> dict[str, Any]:
     """Return the kernels for a type, by name."""
     names = ("multiply", "contract_left", "contract_right", "sum")
     compiled = cuda.kernels(STEM, *(f"product_{name}<{real}>" for name in names))
@@ -38,7 +39,7 @@ def forward(product, factors, indices, sizes):
 def backward(gradient, grad, factors, indices, sizes, uses, add=False):
     """Write the gradient of one table for `grad`, the gradient of what `forward` writes."""
     index = on_device(indices)
-    words = sizes[-1]
+    words = sizes[2]
     positions = [uses] if isinstance(uses, int) else range(len(factors))
     parts = cupy.empty((len(positions), *grad.shape[:2], words), grad.dtype)
     heads = products_before(grad, factors, index, sizes, max(positions))

@@ -53,12 +53,12 @@ static const REAL NAME(reciprocal)[] = {
 };
 
 /* value in each lane, and all that the lanes before it (or behind it) have added. */
-static VEC NAME(sum_before)(VEC value, VEC added) {
+ALWAYS_INLINE VEC NAME(sum_before)(VEC value, VEC added) {
     for (ptrdiff_t l = 1; l < LANES; l++) value[l] = value[l - 1] + added[l - 1];
     return value;
 }
 
-static VEC NAME(sum_behind)(VEC value, VEC added) {
+ALWAYS_INLINE VEC NAME(sum_behind)(VEC value, VEC added) {
     for (ptrdiff_t l = LANES - 2; l >= 0; l--) value[l] = value[l + 1] + added[l + 1];
     return value;
 }

@@ -152,13 +152,23 @@ static double signature_words_cost(const signature_problem *problem, ptrdiff_t p
     return root + (double)blocks * signature_step_cost(problem, prefix, problem->depth);
 }
 
+/* Whether logarithms are worth more than lanes that are full: other lanes than whole paths would
+ * take a kernel of their own for them, which for little work costs more than it saves. */
+static int signature_keeps_paths_whole(const signature_problem *problem, ptrdiff_t lanes) {
+    const double groups = (double)signature_ceil_divide(problem->batch, lanes);
+    const double step = signature_step_cost(problem, 0, problem->depth);
+    return SIGNATURE_LYNDON && problem->logarithm &&
+           groups * step * (double)problem->longest < 1 << 15;
+}
+
 static void signature_make_plan(const signature_problem *problem, signature_plan *plan, int level,
                                 ptrdiff_t real_bytes) {
     const ptrdiff_t vector_bytes = (ptrdiff_t)16 << level, lanes = vector_bytes / real_bytes;
     const ptrdiff_t large = (ptrdiff_t)1 << 23;
     memset(plan, 0, sizeof *plan);
     plan->level = level;
-    plan->pieces = signature_choose_pieces(problem, lanes);
+    const int whole = signature_keeps_paths_whole(problem, lanes);
+    plan->pieces = whole ? 1 : signature_choose_pieces(problem, lanes);
     plan->splits = 1;
 
     const ptrdiff_t paths = problem->batch * plan->pieces;
@@ -167,7 +177,7 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
                   (double)signature_ceil_divide(paths, lanes) / (double)(paths ? paths : 1);
     if (words > large / vector_bytes) best *= 8;
     for (ptrdiff_t prefix = 1, roots = problem->channels;
-         prefix < problem->depth && (prefix == 1 || roots <= 4096);
+         !whole && prefix < problem->depth && (prefix == 1 || roots <= 4096);
          prefix++, roots *= problem->channels) {
         double cost = signature_words_cost(problem, prefix, lanes);
         if (cost >= best) continue;

@@ -12,6 +12,7 @@ typedef struct {
     NAME(backward_tree) tree; /* tree.forward serves the forward pass */
     NAME(root) root;          /* lanes of words only */
     NAME(lane) lanes[LANES];
+    ptrdiff_t present; /* with SIGNATURE_LYNDON: the first step of the block that has been read */
     VEC ***states, ***adjoints; /* [block of lanes][length][word]; one block when lanes are paths */
     ptrdiff_t blocks;           /* blocks of lanes in this task */
     ptrdiff_t state_words;      /* vectors of one block of lanes that a checkpoint keeps */
@@ -217,6 +218,7 @@ static ptrdiff_t NAME(lane_path)(const signature_problem *problem, const signatu
 
 static void NAME(find_lanes)(const signature_problem *problem, const signature_plan *plan,
                              ptrdiff_t task, NAME(workspace) *work) {
+    work->present = -1;
     if (plan->prefix) {
         /* Lanes without a word stay zero, and add nothing to sums over the lanes. */
         memset(work->parents, 0,
@@ -298,6 +300,8 @@ static ptrdiff_t NAME(task_steps)(const signature_plan *plan, const NAME(workspa
 static void NAME(begin_block)(const signature_problem *problem, const signature_plan *plan,
                               NAME(workspace) *work, ptrdiff_t start, ptrdiff_t end) {
     NAME(tree) *tree = &work->tree.forward;
+    if (SIGNATURE_LYNDON && work->present == start) return; /* the last one comes again, backward */
+    work->present = start;
     tree->steps = end - start < plan->block ? end - start : plan->block;
     if (!plan->prefix) {
         NAME(read_differences)(tree, work->lanes, start, problem->inverse);

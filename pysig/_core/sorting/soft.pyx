@@ -419,15 +419,18 @@ def forward(value, order, starts, weights, blocks, x, kind, sign, strength):
     problem.blocks = <int32_t *>address(blocks, PyBUF_WRITABLE)
     cdef Py_ssize_t rows = rows_of_task(&problem), i
     cdef Py_ssize_t tasks = (problem.batch + rows - 1) // rows
-    cdef Memory memory = Memory(sizeof(int) * tasks)
-    cdef int *status = <int *>memory.data
-    for i in range(tasks):
-        status[i] = 0
+    cdef int one_status = SOFT_OK, worst = SOFT_OK
+    cdef int *status = &one_status
+    cdef Memory memory
+    if tasks > 1:
+        memory = Memory(sizeof(int) * tasks)
+        status = <int *>memory.data
+        for i in range(tasks):
+            status[i] = SOFT_OK
     if problem.n <= SHORT:
         forward_short(&problem, status)
     else:
         forward_long(&problem, value, status)
-    cdef int worst = 0
     for i in range(tasks):
         worst = max(worst, status[i])
     return worst

@@ -1,15 +1,15 @@
-/* One long row, sorted by several threads: its keys are put into buckets, all keys of a bucket being
- * less than those of the next, and each bucket is sorted by itself.  As no two keys are equal, the
- * result is that of sorting them at once. */
+/* One long row, sorted by several threads: its entries are put into buckets, all entries of a bucket
+ * being less than those of the next, and each bucket is sorted by itself. */
 
-/* The bucket of each of 64 keys: how many splitters are less. */
-ALWAYS_INLINE void NAME(soft_find_buckets)(const double keys[64], const double *splitters,
-                                           int64_t buckets[64]) {
-    for (int i = 0; i < 64; i++) buckets[i] = 0;
-    for (int j = 0; j < SOFT_BUCKETS - 1; j++) {
-        const double splitter = splitters[j];
-        for (int i = 0; i < 64; i++) buckets[i] += splitter < keys[i];
-    }
+/* The bucket of each entry of a vector: how many splitters are less than sign * x. */
+ALWAYS_INLINE NAME(mask) NAME(soft_find_buckets)(NAME(vector) x, const REAL *splitters) {
+    NAME(mask) bucket = {0};
+    for (int j = 0; j < SOFT_BUCKETS - 1; j++) bucket -= (NAME(mask))(x > splitters[j]);
+    return bucket;
+}
+
+static void NAME(soft_copy_splitters)(const double *from, REAL *splitters) {
+    for (int j = 0; j < SOFT_BUCKETS - 1; j++) splitters[j] = (REAL)from[j];
 }
 
 /* Splitters that divide a sample of the row evenly. */
@@ -17,14 +17,10 @@ static void NAME(soft_choose_splitters)(const soft_problem *problem, ptrdiff_t r
                                         double *splitters) {
     enum { EACH = 64, SAMPLE = SOFT_BUCKETS * EACH };
     const REAL *x = (const REAL *)problem->x + row * problem->n;
-    const uint64_t mask = soft_index_mask(problem->n), sign_bit = (uint64_t)1 << 63;
+    const uint64_t sign_bit = (uint64_t)1 << 63;
     uint64_t sample[SAMPLE];
-    for (int j = 0; j < SAMPLE; j++) {
-        const ptrdiff_t i = problem->n / SAMPLE * j;
-        double key;
-        NAME(soft_make_keys)(x, i, i + 1, problem->sign, mask, &key);
-        sample[j] = soft_ordinal(key);
-    }
+    for (int j = 0; j < SAMPLE; j++)
+        sample[j] = soft_ordinal((double)(problem->sign * x[problem->n / SAMPLE * j]));
     soft_sort_integers(sample, SAMPLE);
     for (int j = 1; j < SOFT_BUCKETS; j++) {
         const uint64_t bits = sample[j * EACH];
@@ -34,42 +30,52 @@ static void NAME(soft_choose_splitters)(const soft_problem *problem, ptrdiff_t r
 
 /* Counts how many of the entries first ... end go to each bucket; returns whether there is NaN. */
 static int NAME(soft_count_buckets)(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
-                                    ptrdiff_t end, const double *splitters, ptrdiff_t *counts) {
-    const REAL *x = (const REAL *)problem->x + row * problem->n;
-    const uint64_t mask = soft_index_mask(problem->n);
-    double keys[64] = {0};
-    int64_t buckets[64];
+                                    ptrdiff_t end, const double *all_splitters, ptrdiff_t *counts) {
+    const REAL *x = (const REAL *)problem->x + row * problem->n, sign = problem->sign;
+    REAL splitters[SOFT_BUCKETS - 1];
+    ptrdiff_t larger[SOFT_BUCKETS + 1] = {end - first};
     int nan = 0;
-    for (int j = 0; j < SOFT_BUCKETS; j++) counts[j] = 0;
-    for (ptrdiff_t i = first; i < end; i += 64) {
-        const ptrdiff_t count = end - i < 64 ? end - i : 64;
-        nan |= NAME(soft_make_keys)(x, i, i + count, problem->sign, mask, keys);
-        NAME(soft_find_buckets)(keys, splitters, buckets);
-        for (ptrdiff_t j = 0; j < count; j++) counts[buckets[j]]++;
+    NAME(soft_copy_splitters)(all_splitters, splitters);
+    for (ptrdiff_t i = first; i < end; i += 1024) {
+        const ptrdiff_t stop = i + 1024 < end ? i + 1024 : end;
+        for (ptrdiff_t j = i; j < stop; j++) nan |= x[j] != x[j];
+        for (int k = 0; k < SOFT_BUCKETS - 1; k++) {
+            const REAL splitter = splitters[k];
+            int count = 0;
+            for (ptrdiff_t j = i; j < stop; j++) count += sign * x[j] > splitter;
+            larger[k + 1] += count;
+        }
     }
+    for (int k = 0; k < SOFT_BUCKETS; k++) counts[k] = larger[k] - larger[k + 1];
     return nan;
 }
 
 /* Puts the entries into the buckets, of which the next places are given: keys, or, where keys is
  * NULL, values. */
 static void NAME(soft_fill_buckets)(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
-                                    ptrdiff_t end, const double *splitters, ptrdiff_t *places,
+                                    ptrdiff_t end, const double *all_splitters, ptrdiff_t *places,
                                     double *all_keys) {
+    enum { STRIP = 64 };
     const REAL *x = (const REAL *)problem->x + row * problem->n, sign = problem->sign;
     REAL *value = (REAL *)problem->value + row * problem->n;
     const uint64_t mask = soft_index_mask(problem->n);
-    double keys[64] = {0};
-    int64_t buckets[64];
-    for (ptrdiff_t i = first; i < end; i += 64) {
-        const ptrdiff_t count = end - i < 64 ? end - i : 64;
-        NAME(soft_make_keys)(x, i, i + count, problem->sign, mask, keys);
-        NAME(soft_find_buckets)(keys, splitters, buckets);
-        for (ptrdiff_t j = 0; j < count; j++) {
-            const ptrdiff_t place = places[buckets[j]]++;
-            if (all_keys)
-                all_keys[place] = keys[j];
-            else
-                value[place] = sign * x[i + j];
+    REAL splitters[SOFT_BUCKETS - 1], entries[STRIP] = {0};
+    double keys[STRIP];
+    NAME(soft_copy_splitters)(all_splitters, splitters);
+    for (ptrdiff_t i = first; i < end; i += STRIP) {
+        const int count = end - i < STRIP ? (int)(end - i) : STRIP;
+        for (int j = 0; j < count; j++) entries[j] = sign * x[i + j];
+        if (all_keys) NAME(soft_make_keys)(x, i, i + count, problem->sign, mask, keys);
+        for (int j = 0; j < count; j += LANES) {
+            const NAME(mask) bucket = NAME(soft_find_buckets)(NAME(load)(entries + j), splitters);
+            const int lanes = count - j < LANES ? count - j : LANES;
+            for (int lane = 0; lane < lanes; lane++) {
+                const ptrdiff_t place = places[bucket[lane]]++;
+                if (all_keys)
+                    all_keys[place] = keys[j + lane];
+                else
+                    value[place] = entries[j + lane];
+            }
         }
     }
 }

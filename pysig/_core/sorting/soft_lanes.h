@@ -1,4 +1,4 @@
-/* Sorting short rows, one row in each lane of a vector: a network of comparators. */
+/* Sorting short rows: a network of comparators, with one row in each lane of a vector. */
 
 /* low <= high afterwards, in every lane.  Compilers make branches of a loop with comparisons. */
 ALWAYS_INLINE void NAME(sort_pair)(REAL *low, REAL *high) {
@@ -47,4 +47,17 @@ static void NAME(sort_short_rows)(REAL *rows, ptrdiff_t n, ptrdiff_t stride, REA
     NAME(rows_to_lanes)(rows, stride, columns);
     NAME(sort_lanes)(columns, n);
     NAME(lanes_to_rows)(columns, stride, rows);
+}
+
+/* Sorts one row of different numbers, by counting for each how many are less: for short rows that are
+ * alone it is less work than the network.  room: for as many numbers. */
+static void NAME(sort_one_row)(REAL *row, ptrdiff_t n, REAL *room) {
+    const int count = (int)n;
+    for (int i = 0; i < count; i++) {
+        const REAL value = row[i];
+        int64_t less = 0;
+        for (int j = 0; j < count; j++) less += row[j] < value;
+        room[less] = value;
+    }
+    memcpy(row, room, (size_t)n * sizeof *row);
 }

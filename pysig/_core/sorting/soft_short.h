@@ -2,11 +2,21 @@
  * ranks, kl, are pooled together, as many rows as there is room for in a strip. */
 
 #define SHORT_ROWS SIMD_CONCATENATE(sort_short_rows, double, SIMD_LEVEL_NAME)
+#define ONE_ROW SIMD_CONCATENATE(sort_one_row, double, SIMD_LEVEL_NAME)
 #define KEY_LANES (VECTOR_BYTES / 8)
 
 /* How far apart the keys of short rows are. */
 static ptrdiff_t NAME(soft_stride)(ptrdiff_t n) {
     return (n + KEY_LANES - 1) / KEY_LANES * KEY_LANES;
+}
+
+/* Sorts the keys of some rows, at most as many as there are lanes. */
+static void NAME(soft_sort_keys)(double *keys, int rows, ptrdiff_t n,
+                                 const soft_workspace *workspace) {
+    if (rows == 1)
+        ONE_ROW(keys, n, workspace->columns);
+    else
+        SHORT_ROWS(keys, n, NAME(soft_stride)(n), workspace->columns);
 }
 
 /* Rows of one strip. */
@@ -24,7 +34,7 @@ static void NAME(soft_sort_waiting)(const NAME(soft_group) *group, const int *wa
     const soft_problem *problem = group->problem;
     const ptrdiff_t n = problem->n, stride = NAME(soft_stride)(n);
     double *keys = group->workspace->keys + stride + KEY_LANES;
-    SHORT_ROWS(keys, n, stride, group->workspace->columns);
+    NAME(soft_sort_keys)(keys, count, n, group->workspace);
     for (int i = 0; i < count; i++) {
         const REAL *x = (const REAL *)problem->x + (group->first + waiting[i]) * n;
         NAME(soft_take_row)(x, n, problem->sign, keys + i * stride, group->order[waiting[i]],
@@ -154,7 +164,7 @@ static int NAME(soft_short_rows)(const soft_problem *problem, ptrdiff_t first, p
             row++;
         }
         if (!waiting || (row < last && waiting < KEY_LANES)) continue;
-        SHORT_ROWS(keys, n, stride, workspace->columns);
+        NAME(soft_sort_keys)(keys, waiting, n, workspace);
         for (int i = 0; i < waiting; i++) {
             status = NAME(soft_finish_keys)(problem, rows[i], keys + i * stride, workspace);
             if (status > SOFT_OK) return status;

@@ -55,6 +55,7 @@ from pysig._core.array import (
     real_array,
     sum_to_shape,
 )
+from pysig._core.sde import activations as kernels
 from pysig.sde.activations import (
     activate,
     activate_backward,
@@ -351,52 +352,79 @@ class MLP(Field):
         with device_of(y):
             x = rows_of(y)
             for number, kind in enumerate(self.kinds):
-                if keep:
-                    inputs.append(x)
-                weight, bias = self._layer(number, t)
-                x = x @ weight.T
-                derivative = None
-                if kind is None:
-                    x += bias
-                else:
-                    derivative = namespace_of(x).empty_like(x) if keep else None
-                    activate(kind, x, bias, x, derivative)
+                inputs.append(x)
+                weight, bias = self.parameters[2 * number : 2 * number + 2]
+                x, derivative = layer_forward(kind, t, x, weight, bias, keep)
                 derivatives.append(derivative)
         residuals = MLPResiduals(tuple(inputs), tuple(derivatives), t, y.shape) if keep else None
-        return x.reshape(*y.shape[:-1], x.shape[-1]), residuals
-
-    def _layer(self, number, t):
-        """Return a weight without the column for t, and the bias with what that adds."""
-        weight, bias = self.parameters[2 * number : 2 * number + 2]
-        if number or not self.with_time:
-            return weight, bias
-        return weight[:, 1:], bias + t * weight[:, 0]
+        return x.reshape(*y.shape[:-1], x.shape[1]), residuals
 
     def backward(self, residuals, grad):
         """Return the gradients with respect to y and the parameters."""
         inputs, derivatives, t, shape = residuals
-        outputs = self.parameters[-1].shape[0]
+        outputs = len(self.parameters[-1])
         grad = rows_of(checked_gradient(grad, (*shape[:-1], outputs), inputs[0]))
         gradients = []
         with device_of(grad):
             for number in reversed(range(len(inputs))):
-                if derivatives[number] is None:
-                    grad_bias = grad.sum(axis=0)
-                else:
-                    grad, grad_bias = activate_backward(derivatives[number], grad)
-                gradients[:0] = self._weight_gradient(number, t, grad, inputs[number], grad_bias)
-                grad = grad @ self._layer(number, t)[0]
+                weight, bias = self.parameters[2 * number : 2 * number + 2]
+                grad, grad_weight, grad_bias = layer_backward(
+                    t, inputs[number], weight, bias, derivatives[number], grad
+                )
+                gradients[:0] = (grad_weight, grad_bias)
         return grad.reshape(shape), tuple(gradients)
 
-    def _weight_gradient(self, number, t, grad, x, grad_bias):
-        """Return the gradients of one layer's weight and bias."""
-        if number or not self.with_time:
-            return grad.T @ x, grad_bias
-        weight = self.parameters[0]
-        grad_weight = namespace_of(weight).empty_like(weight)
-        grad_weight[:, 0] = t * grad_bias
-        grad_weight[:, 1:] = grad.T @ x
-        return grad_weight, grad_bias
+
+# Up to so many products of numbers, calls of NumPy take longer than the kernel for small layers.
+FEW = 6144
+
+
+def layer_forward(kind, t, x, weight, bias, keep):
+    """
+    Return the value of a layer, and the derivative of its activation if it is to be kept.
+
+    If the weight has one more column than x, the first one is for t.
+    """
+    rows, inputs = x.shape
+    if 0 < rows * weight.size <= FEW and isinstance(x, np.ndarray):
+        value = np.empty((rows, len(weight)), x.dtype)
+        derivative = np.empty_like(value) if keep and kind is not None else None
+        number = -1 if kind is None else kind
+        is_double = x.dtype == FLOAT64
+        kernels.layer_forward(is_double, number, rows, t, x, weight, bias, value, derivative)
+        return value, derivative
+    if weight.shape[1] > inputs:
+        weight, bias = weight[:, 1:], bias + t * weight[:, 0]
+    value, derivative = x @ weight.T, None
+    if kind is None:
+        value += bias
+    else:
+        derivative = namespace_of(x).empty_like(value) if keep else None
+        activate(kind, value, bias, value, derivative)
+    return value, derivative
+
+
+def layer_backward(t, x, weight, bias, derivative, grad):
+    """Return the gradients of a layer with respect to x, weight and bias."""
+    xp, (rows, inputs) = namespace_of(x), x.shape
+    if 0 < rows * weight.size <= FEW and xp is np:
+        gradients = np.empty_like(x), np.empty_like(weight), np.empty_like(bias)
+        scratch = None if derivative is None else np.empty_like(grad)
+        is_double, (grad_x, *others) = x.dtype == FLOAT64, gradients
+        kernels.layer_backward(
+            is_double, rows, t, x, weight, bias, derivative, grad, scratch, *others, grad_x
+        )
+        return gradients
+    if derivative is None:
+        grad_bias = grad.sum(axis=0)
+    else:
+        grad, grad_bias = activate_backward(derivative, grad)
+    if weight.shape[1] == inputs:
+        return grad @ weight, grad.T @ x, grad_bias
+    grad_weight = xp.empty_like(weight)
+    grad_weight[:, 0] = t * grad_bias
+    grad_weight[:, 1:] = grad.T @ x
+    return grad @ weight[:, 1:], grad_weight, grad_bias
 
 
 def checked_sizes(sizes, name, fewest):

@@ -129,9 +129,16 @@ def test_values_and_gradients(xp, rng, name, dtype, batch):
     st.sampled_from([None, *ACTIVATIONS]),
     st.booleans(),
     st.integers(0, 2**32),
+    st.sampled_from([0, fields.FEW]),
 )
-def test_perceptrons_of_any_size(sizes, batch, hidden, final, with_time, seed):
-    """Values, and <grad, dV> = <grad_y, dy> + <grad_parameters, dp>."""
+def test_perceptrons_of_any_size(sizes, batch, hidden, final, with_time, seed, few):
+    """Values, and <grad, dV> = <grad_y, dy> + <grad_parameters, dp>; large ones and small ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fields, "FEW", few)
+        check_perceptron(sizes, batch, hidden, final, with_time, seed)
+
+
+def check_perceptron(sizes, batch, hidden, final, with_time, seed):
     field = fields.MLP(sizes, hidden, final, with_time=with_time, seed=seed)
     rng = np.random.default_rng(seed)
     y = rng.normal(size=(*batch, sizes[0]))
@@ -151,6 +158,43 @@ def test_perceptrons_of_any_size(sizes, batch, hidden, final, with_time, seed):
     products = [(g * d).sum() for g, d in zip(gradients, directions, strict=True)]
     scale = sum(abs(g * d).sum() for g, d in zip(gradients, directions, strict=True)) + 1
     assert abs(sum(products) - slope) <= 1e-11 * scale
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("rows", "sizes"), [(1, (40, 70, 33)), (300, (40, 70, 33)), (50, (1, 9))])
+def test_wide_perceptrons(xp, rng, dtype, rows, sizes):
+    """More inputs than a vector register holds; large and small ones agree with all gradients."""
+    field = moved(xp, fields.MLP(sizes, "tanh", seed=6), dtype)
+    parameters = [p if xp is np else xp.asnumpy(p) for p in field.parameters]
+    y = rng.normal(size=(rows, sizes[0])).astype(dtype)
+    value, residuals = of_library(xp, field.forward)(T, y)
+    wanted = perceptron(parameters, T, y, "tanh", None, True)
+    eps = float(np.finfo(dtype).eps)
+    assert_allclose(value, wanted.astype(dtype), rtol=0, atol=64 * eps)
+    grad = rng.normal(size=value.shape).astype(dtype)
+    grad_y, gradients = of_library(xp, field.backward)(residuals, grad)
+    exact = gradients_of_tanh_perceptron(parameters, T, y.astype(LONG), grad)
+    for one, other in zip([grad_y, *gradients], exact, strict=True):
+        assert_allclose(one, other.astype(dtype), rtol=0, atol=64 * eps * math.sqrt(rows) * 4)
+
+
+def gradients_of_tanh_perceptron(parameters, t, y, grad):
+    """Return the gradients with respect to y and the parameters, by the chain rule."""
+    x, inputs, slopes = concatenated(t, y), [], []
+    layers = list(zip(parameters[::2], parameters[1::2], strict=True))
+    for number, (weight, bias) in enumerate(layers):
+        inputs.append(x)
+        x = x @ weight.astype(LONG).T + bias
+        if number < len(layers) - 1:
+            x, slope = activation("tanh", x)
+            slopes.append(slope)
+    gradients, g = [], grad.astype(LONG)
+    for number, (weight, _) in reversed(list(enumerate(layers))):
+        gradients[:0] = [g.T @ inputs[number], g.sum(axis=0)]
+        g = g @ weight.astype(LONG)
+        if number:
+            g = g * slopes[number - 1]
+    return [g[:, 1:], *gradients]
 
 
 @pytest.mark.parametrize("name", CASES)

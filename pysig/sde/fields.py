@@ -408,13 +408,23 @@ def layer_backward(t, x, weight, bias, derivative, grad):
     """Return the gradients of a layer with respect to x, weight and bias."""
     xp, (rows, inputs) = namespace_of(x), x.shape
     if 0 < rows * weight.size <= FEW and xp is np:
-        gradients = np.empty_like(x), np.empty_like(weight), np.empty_like(bias)
+        of_x, of_weight, of_bias = (np.empty_like(array) for array in (x, weight, bias))
         scratch = None if derivative is None else np.empty_like(grad)
-        is_double, (grad_x, *others) = x.dtype == FLOAT64, gradients
         kernels.layer_backward(
-            is_double, rows, t, x, weight, bias, derivative, grad, scratch, *others, grad_x
+            x.dtype == FLOAT64,
+            rows,
+            t,
+            x,
+            weight,
+            bias,
+            derivative,
+            grad,
+            scratch,
+            of_weight,
+            of_bias,
+            of_x,
         )
-        return gradients
+        return of_x, of_weight, of_bias
     if derivative is None:
         grad_bias = grad.sum(axis=0)
     else:

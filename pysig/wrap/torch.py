@@ -98,7 +98,7 @@ class BrownianInterval:
             float(t1),
             tuple(self.shape),
             seed=entropy,
-            dtype=str(self.dtype).removeprefix("torch."),
+            dtype=np.dtype(str(self.dtype).removeprefix("torch.")),
             levy_area=LEVY_AREAS[levy_area_approximation],
             tolerance=tol or dt,
             cache_size=cache_size,

@@ -72,16 +72,13 @@ __all__ = [
     "Activation",
     "ConcatenateTime",
     "Constant",
-    "ConstantResiduals",
     "Field",
     "Linear",
-    "LinearResiduals",
     "MLPResiduals",
     "Reshape",
-    "ReshapeResiduals",
     "Scale",
-    "ScaleResiduals",
     "Sequential",
+    "StateResiduals",
     "clip_weights",
     "flatten_parameters",
     "unflatten_parameters",
@@ -183,8 +180,8 @@ def checked_time(t):
         raise TypeError(f"t must be a number, not {type(t).__name__}") from None
 
 
-class LinearResiduals(NamedTuple):
-    """What `Linear.backward` needs."""
+class StateResiduals(NamedTuple):
+    """What ``backward`` of all fields but `MLP`, `Activation` and `Sequential` needs."""
 
     y: Array
 
@@ -240,7 +237,7 @@ class Linear(Field):
             value = rows_of(y) @ matrix.T
             if bias:
                 value += bias[0]
-        return value.reshape(*y.shape[:-1], len(matrix)), LinearResiduals(y)
+        return value.reshape(*y.shape[:-1], len(matrix)), StateResiduals(y)
 
     def backward(self, residuals, grad):
         """Return the gradients with respect to y, and (matrix, bias)."""
@@ -502,12 +499,6 @@ class Activation(Field):
         return activation_backward(residuals, grad).x, ()
 
 
-class ScaleResiduals(NamedTuple):
-    """What `Scale.backward` needs."""
-
-    y: Array
-
-
 class Scale(Field):
     """
     The state times a number, or each channel times a number of its own.
@@ -545,7 +536,7 @@ class Scale(Field):
         (factor,) = self.parameters
         y = checked_state(y, len(factor) if factor.ndim else None, factor)
         with device_of(y):
-            return y * factor, ScaleResiduals(y)
+            return y * factor, StateResiduals(y)
 
     def backward(self, residuals, grad):
         """Return the gradients with respect to y, and the factor."""
@@ -554,12 +545,6 @@ class Scale(Field):
         with device_of(y):
             total = sum_to_shape(grad * y, factor.shape)
             return grad * factor, (namespace_of(y).asarray(total),)
-
-
-class ConstantResiduals(NamedTuple):
-    """What `Constant.backward` needs."""
-
-    y: Array
 
 
 class Constant(Field):
@@ -590,7 +575,7 @@ class Constant(Field):
         with device_of(y):
             value = namespace_of(y).empty((*y.shape[:-1], *constant.shape), y.dtype)
             value[...] = constant
-        return value, ConstantResiduals(y)
+        return value, StateResiduals(y)
 
     def backward(self, residuals, grad):
         """Return the gradients with respect to y, which is 0, and the value."""
@@ -621,7 +606,7 @@ class ConcatenateTime(Field):
             value = namespace_of(y).empty((*y.shape[:-1], 1 + y.shape[-1]), y.dtype)
             value[..., 0] = checked_time(t)
             value[..., 1:] = y
-        return value, ReshapeResiduals(y)
+        return value, StateResiduals(y)
 
     def backward(self, residuals, grad):
         """Return the gradient with respect to y; there are no parameters."""
@@ -629,12 +614,6 @@ class ConcatenateTime(Field):
         grad = checked_gradient(grad, (*y.shape[:-1], 1 + y.shape[-1]), y)
         with device_of(y):
             return namespace_of(y).ascontiguousarray(grad[..., 1:]), ()
-
-
-class ReshapeResiduals(NamedTuple):
-    """What `Reshape.backward` and `ConcatenateTime.backward` need: y, for its shape."""
-
-    y: Array
 
 
 class Reshape(Field):
@@ -664,7 +643,7 @@ class Reshape(Field):
     def forward(self, t, y):
         """Return the value, of shape (..., *shape), and the residuals."""
         y = checked_state(y, math.prod(self.shape))
-        return y.reshape(*y.shape[:-1], *self.shape), ReshapeResiduals(y)
+        return y.reshape(*y.shape[:-1], *self.shape), StateResiduals(y)
 
     def backward(self, residuals, grad):
         """Return the gradient with respect to y; there are no parameters."""

@@ -3,16 +3,20 @@
 Needs the extra "torch": ``pip install 'pysig[torch]'``.
 """
 
+import copy
+from typing import NamedTuple
+
 import numpy as np
 
-from pysig.sde import brownian
+from pysig._core.array import is_cupy, real_array
+from pysig.sde import brownian, fields
 
 try:
     import torch
 except ImportError:
     raise ImportError("pysig.wrap.torch needs PyTorch: pip install 'pysig[torch]'") from None
 
-__all__ = ["BrownianInterval"]
+__all__ = ["BrownianInterval", "Field", "FieldResiduals"]
 
 LEVY_AREAS = {"none": None, "space-time": "space-time", "davie": "davie", "foster": "foster"}
 
@@ -94,7 +98,7 @@ class BrownianInterval:
             float(t1),
             tuple(self.shape),
             seed=entropy,
-            dtype=str(self.dtype).removeprefix("torch."),
+            dtype=np.dtype(str(self.dtype).removeprefix("torch.")),
             levy_area=LEVY_AREAS[levy_area_approximation],
             tolerance=tol or dt,
             cache_size=cache_size,
@@ -160,3 +164,128 @@ def time_of(time):
 def host_array(tensor):
     """Return a tensor as a NumPy array, or None."""
     return None if tensor is None else tensor.detach().cpu().numpy()
+
+
+class FieldResiduals(NamedTuple):
+    """What `Field.backward` needs: state and value, with PyTorch's graph between them."""
+
+    y: torch.Tensor
+    value: torch.Tensor
+
+
+class Field(fields.Field):
+    """
+    A module f(t, y) as a vector field of pysig: NumPy arrays in, NumPy arrays out.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        It is called with a scalar tensor and a tensor, of the type of the state and on the device
+        of the parameters. Drawing random numbers in it would make values irreproducible.
+
+    Attributes
+    ----------
+    parameters : tuple of array
+        Those of the module that require gradients, in the module's order. They are views where
+        they are on the CPU: optimisers of PyTorch change them.
+    is_weight : tuple of bool
+        For each parameter, whether it is the weight of a torch.nn.Linear.
+
+    Raises
+    ------
+    TypeError
+        If `module` is none.
+
+    See Also
+    --------
+    pysig.sde.fields
+
+    Examples
+    --------
+    >>> import torch, pysig.wrap.torch  # doctest: +SKIP
+    >>> class Drift(torch.nn.Linear):  # doctest: +SKIP
+    ...     def forward(self, t, y):
+    ...         return super().forward(y).tanh()
+    >>> field = pysig.wrap.torch.Field(Drift(3, 3))  # doctest: +SKIP
+    >>> value, residuals = field.forward(0.0, numpy.zeros((5, 3), "float32"))  # doctest: +SKIP
+    >>> grad_y, (grad_weight, grad_bias) = field.backward(residuals, value)  # doctest: +SKIP
+    """
+
+    def __init__(self, module):
+        if not isinstance(module, torch.nn.Module):
+            raise TypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
+        self.module = module
+
+    @property
+    def parameters(self):
+        """The parameters that require gradients."""
+        return tuple(host_array(parameter) for parameter in self._trainable())
+
+    @property
+    def is_weight(self):
+        """For each parameter, whether it is the weight of a torch.nn.Linear."""
+        modules = self.module.modules()
+        weights = {id(module.weight) for module in modules if isinstance(module, torch.nn.Linear)}
+        return tuple(id(parameter) in weights for parameter in self._trainable())
+
+    def _trainable(self):
+        return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+
+    def with_parameters(self, parameters):
+        """Return a field of a copy of the module; see `pysig.sde.fields.Field.with_parameters`."""
+        arrays = fields.checked_parameters(parameters, self.parameters)
+        field = Field(copy.deepcopy(self.module))
+        for parameter, array in zip(field._trainable(), arrays, strict=True):
+            parameter.data = torch.tensor(array, device=parameter.device)
+        return field
+
+    def __call__(self, t, y):
+        """Return the value at time `t` and state `y`."""
+        with torch.no_grad():
+            return own_array(self.module(*self._arguments(t, y)))
+
+    def forward(self, t, y):
+        """Return the value at time `t` and state `y`, and the residuals."""
+        t, y = self._arguments(t, y)
+        with torch.enable_grad():
+            value = self.module(t, y.requires_grad_())
+        return own_array(value), FieldResiduals(y, value)
+
+    def _arguments(self, t, y):
+        device = next((parameter.device for parameter in self.module.parameters()), None)
+        y = shared_tensor(y, "y").to(device)
+        return torch.tensor(fields.checked_time(t), dtype=y.dtype, device=device), y
+
+    def backward(self, residuals, grad):
+        """Return the gradients with respect to y, and the parameters."""
+        y, value = residuals
+        inputs = [y, *self._trainable()]
+        grad = shared_tensor(grad, "grad")
+        if grad.shape != value.shape or grad.dtype != value.dtype:
+            raise ValueError(
+                f"grad must be {value.dtype} of the shape {tuple(value.shape)} of the value, not "
+                f"{grad.dtype} of {tuple(grad.shape)}"
+            )
+        gradients = [None] * len(inputs)
+        if value.requires_grad:
+            gradients = torch.autograd.grad(
+                value, inputs, grad.to(value.device), retain_graph=True, allow_unused=True
+            )
+        grad_y, *grad_parameters = (
+            own_array(torch.zeros_like(x) if g is None else g)
+            for x, g in zip(inputs, gradients, strict=True)
+        )
+        return grad_y, tuple(grad_parameters)
+
+
+def shared_tensor(array, name):
+    """Return a NumPy array as a tensor that has the same memory, where it can be written to."""
+    if is_cupy(array):
+        raise TypeError(f"{name} must be a NumPy array, not CuPy's")
+    array = real_array(array, name)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def own_array(tensor):
+    """Return a copy of a tensor as an array: the graph may need what is in the tensor."""
+    return np.array(host_array(tensor), order="C")

@@ -29,7 +29,7 @@ def run_document(name):
     """
     text = DOCUMENT.read_text(encoding="utf-8")
     blocks = re.findall(rf"<!-- test: {name} -->\n```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == 2
+    assert blocks
     defined, output = {}, io.StringIO()
     with contextlib.redirect_stdout(output):
         for block in blocks:
@@ -42,8 +42,15 @@ def run_document(name):
 def test_every_block_of_code_is_run():
     text = DOCUMENT.read_text(encoding="utf-8")
     assert text.count("```python") == len(
-        re.findall(r"<!-- test: (torch|jax) -->\n```python", text)
+        re.findall(r"<!-- test: (torch|jax)(-field)? -->\n```python", text)
     )
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_fields_print_what_they_say(name):
+    framework(name)
+    _, output, claims = run_document(f"{name}-field")
+    assert output == claims
 
 
 def expected_gradients(path, depth, grad, **options):

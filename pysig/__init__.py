@@ -7,6 +7,13 @@ from pysig.sde.brownian import (
     SpaceTimeIncrement,
     brownian_path,
 )
+from pysig.sde.solve import (
+    SdeintGradients,
+    SdeintResiduals,
+    sdeint,
+    sdeint_backward,
+    sdeint_forward,
+)
 from pysig.signatures.algebra import (
     SignatureInverseResiduals,
     SignatureJoinGradients,
@@ -246,6 +253,8 @@ __all__ = [
     "PermutahedronGradients",
     "PermutahedronResiduals",
     "RotationInvariants2dResiduals",
+    "SdeintGradients",
+    "SdeintResiduals",
     "ShuffleProductGradients",
     "ShuffleProductResiduals",
     "SignatureCombineGradients",
@@ -330,6 +339,9 @@ __all__ = [
     "rotation_invariants_2d_backward",
     "rotation_invariants_2d_coefficients",
     "rotation_invariants_2d_forward",
+    "sdeint",
+    "sdeint_backward",
+    "sdeint_forward",
     "set_num_threads",
     "shuffle_product",
     "shuffle_product_backward",

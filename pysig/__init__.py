@@ -7,6 +7,7 @@ from pysig.sde.brownian import (
     SpaceTimeIncrement,
     brownian_path,
 )
+from pysig.sde.controlled import CdeintGradients, cdeint, cdeint_backward, cdeint_forward
 from pysig.sde.solve import (
     SdeintGradients,
     SdeintResiduals,
@@ -234,6 +235,7 @@ __all__ = [
     "BasepointAugmentGradients",
     "BasepointAugmentResiduals",
     "BrownianInterval",
+    "CdeintGradients",
     "CumulativeSumResiduals",
     "ExpectedSignatureResiduals",
     "ExtractSignatureTermResiduals",
@@ -297,6 +299,9 @@ __all__ = [
     "basepoint_augment_backward",
     "basepoint_augment_forward",
     "brownian_path",
+    "cdeint",
+    "cdeint_backward",
+    "cdeint_forward",
     "cumulative_sum",
     "cumulative_sum_backward",
     "cumulative_sum_forward",

@@ -56,7 +56,6 @@ EULER = Table((HERE,), EULER_STEP)
 EULER_HEUN = Table(
     (HERE, Stage(1, "g", Row({}, {0: W}))),
     result=Row({0: 1}, {0: HALF_W, 1: HALF_W}),
-    error=Row({}, {0: {"W": -0.5}, 1: HALF_W}),
 )
 
 HEUN = Table(

@@ -40,11 +40,11 @@ import numpy as np
 
 from pysig._core.array import Array, boolean, integer, namespace, real_array
 from pysig._core.progress import Progress
-from pysig.sde import runge_kutta
+from pysig.sde import adaptive, runge_kutta
 from pysig.sde.leapfrog import AsynchronousLeapfrog
 from pysig.sde.reversible_heun import ReversibleHeun
 from pysig.sde.steps import Noise, check_positive, check_ts, fixed_steps
-from pysig.sde.system import NOISES, System, check_noise
+from pysig.sde.system import NOISES, System, check_finite_array, check_noise
 
 __all__ = [
     "SdeintGradients",
@@ -100,6 +100,8 @@ def sdeint(
     dt,
     method="reversible_heun",
     noise="diagonal",
+    rtol=None,
+    atol=None,
     damping=1.0,
     check_finite=None,
     progress=False,
@@ -122,12 +124,17 @@ def sdeint(
         scalar noise, and (..., m) for additive and general noise. None if `diffusion` is.
     dt : float
         The longest step. Each interval between output times is divided into as few equal steps as
-        are no longer.
+        are no longer. With `rtol` and `atol`, the first step that is tried.
     method : str
         One of those listed above.
     noise : {"diagonal", "scalar", "additive", "general"}
         How g meets the noise: g W component by component; the one W of each y with all of its
         components; the matrix g times W, where g does not depend on y; and where it does.
+    rtol, atol : float, optional
+        Relative and absolute tolerance: if they are given, each step is as long as its estimated
+        error allows (reversible_heun, heun, midpoint and asynchronous_leapfrog). A
+        BrownianInterval must have ``exact=True`` or ``tolerance=0``. This waits for the device of a
+        CuPy array in every step.
     damping : float
         η of asynchronous_leapfrog, above 1/2 and at most 1: 1 damps nothing.
     check_finite : bool, optional
@@ -176,6 +183,7 @@ def sdeint(
     True
     """
     problem = Problem(drift, diffusion, y0, ts, brownian, dt, method, noise, damping)
+    problem.set_tolerances(rtol, atol)
     return problem.solve(check_finite, progress, None)[0]
 
 
@@ -189,6 +197,8 @@ def sdeint_forward(
     dt,
     method="reversible_heun",
     noise="diagonal",
+    rtol=None,
+    atol=None,
     damping=1.0,
     check_finite=None,
     progress=False,
@@ -242,12 +252,9 @@ def sdeint_forward(
     >>> np.allclose(gradients.drift_parameters, ys[1], atol=1e-3)
     True
     """
-    for name, field in (("drift", drift), ("diffusion", diffusion)):
-        if field is not None and not (hasattr(field, "forward") and hasattr(field, "backward")):
-            raise TypeError(f"{name} must have methods forward and backward for a gradient")
-    if checkpoints is not None:
-        checkpoints = integer(checkpoints, "checkpoints", 1, 1 << 40)
+    check_pairs(drift=drift, diffusion=diffusion)
     problem = Problem(drift, diffusion, y0, ts, brownian, dt, method, noise, damping)
+    problem.set_tolerances(rtol, atol)
     return problem.solve(check_finite, progress, StoredStates(problem, checkpoints))
 
 
@@ -314,7 +321,7 @@ def sdeint_backward(residuals, grad_ys, *, noise_gradient=False):
 class Problem:
     """Checked arguments, and the loop over the steps."""
 
-    def __init__(self, drift, diffusion, y0, ts, brownian, dt, method, noise, damping):
+    def __init__(self, drift, diffusion, y0, ts, brownian, dt, method, noise, damping, knots=()):
         self.xp = namespace(y0=y0)
         self.y0 = real_array(y0, "y0")
         if self.y0.ndim == 0:
@@ -324,7 +331,10 @@ class Problem:
         self.arguments = (drift, diffusion, brownian, method, noise, check_damping(damping, method))
         check_fields(drift, diffusion, brownian, method, noise)
         self.method = make_method(method, noise, drift, diffusion, damping)
-        self.times, self.outputs = fixed_steps(self.ts, self.dt)
+        grid = np.union1d(self.ts, knots)  # knots are times where steps end, too
+        self.times, ends = fixed_steps(grid, self.dt)
+        self.outputs = ends[np.searchsorted(grid, self.ts)]
+        self.controller = None
         first, self.noise = first_increment(brownian, self.times, self.method.needs_area)
         shape = ()
         if first is not None:
@@ -334,14 +344,35 @@ class Problem:
             shape = (first[0] if isinstance(first, tuple) else first).shape
         self.system = System(self.xp, drift, diffusion, noise, self.y0, shape)
 
+    def set_tolerances(self, rtol, atol):
+        """Let the steps be chosen by their errors, if tolerances are given."""
+        if rtol is None and atol is None:
+            return
+        if rtol is None or atol is None:
+            raise ValueError("rtol and atol must both be given, or neither")
+        rtol, atol = check_positive(rtol, "rtol"), check_positive(atol, "atol")
+        _, diffusion, brownian, name, *_ = self.arguments
+        if not getattr(self.method, "difference", True):
+            raise ValueError(f"rtol and atol must be None for {name}, which estimates no error")
+        if not getattr(brownian, "exact", True) and getattr(brownian, "tolerance", 0) > 0:
+            raise ValueError("brownian must have exact=True or tolerance=0 with rtol and atol")
+        order = 2 if diffusion is None else 1
+        self.controller = adaptive.Controller(rtol, atol, order, self.dt)
+
     def solve(self, check_finite, progress, stored):
         """Return the solution, and residuals if states are to be stored."""
         check_finite = boolean(
             self.xp is np if check_finite is None else check_finite, "check_finite"
         )
-        steps = len(self.times) - 1
-        with bar(boolean(progress, "progress"), steps) as advance:
-            ys, state = self.march(stored, advance)
+        steps = self.controller is None
+        total = len(self.times) - 1 if steps else self.ts[-1] - self.ts[0]
+        with bar(boolean(progress, "progress"), "steps" if steps else "time", total) as advance:
+            if steps:
+                ys, state = self.march(stored, advance)
+            else:
+                ys, state, self.times, self.outputs = adaptive.march(
+                    self, self.controller, stored, advance
+                )
         if check_finite and not bool(self.xp.isfinite(ys).all()):
             self.find_first_not_finite()
         if stored is None:
@@ -369,11 +400,10 @@ class Problem:
         ys = self.xp.empty((len(self.outputs), *self.y0.shape), self.y0.dtype)
         ys[0] = self.y0
         output, row, k = next(outputs), 1, 0
-        stores = stored is not None and not method.is_reversible
         try:
             state = method.start(system, times[0], self.y0)
             for k, w in self.noise.forwards(0, len(times) - 1):
-                if stores:
+                if stored is not None:
                     stored.add(k, state[0])
                 state = method.step(system, times[k], times[k + 1], state, w)
                 if k + 1 == output:
@@ -386,34 +416,47 @@ class Problem:
             raise
         return ys, state
 
+    @np.errstate(all="ignore")
     def find_first_not_finite(self):
         """Go through the steps again, up to where NaN or infinity comes up, and raise."""
         method, system, times = self.method, self.system, self.times.tolist()
         system.drift.checks_finite = system.diffusion.checks_finite = True
         y, k = self.y0, 0
         try:
-            check_finite_array(self.xp, y, "y0", times[0])
+            check_finite_array(y, "y0", times[0])
             state = method.start(system, times[0], y)
             for k, w in self.noise.forwards(0, len(times) - 1):
                 state = method.step(system, times[k], times[k + 1], state, w)
-                check_finite_array(self.xp, state[0], "the solution", times[k + 1])
+                check_finite_array(state[0], "the solution", times[k + 1])
         except Exception as error:
             error.add_note(step_note(k, times))
             raise
 
 
 class StoredStates:
-    """States between the steps, at equal numbers of steps."""
+    """States between the steps, at equal numbers of steps, unless steps can be undone."""
 
     def __init__(self, problem, number):
-        steps = len(problem.times) - 1
-        self.between = math.ceil(steps / (number or math.ceil(math.sqrt(steps))))
-        self.states = []
+        if number is not None:
+            number = integer(number, "checkpoints", 1, 1 << 40)
+        self.is_needed = not problem.method.is_reversible
+        self.states, self.number, self.between = [], number, 1
+        if problem.controller is None:
+            steps = len(problem.times) - 1
+            self.between = math.ceil(steps / (number or math.ceil(math.sqrt(steps))))
 
     def add(self, k, y):
-        """Store the state before step k, if it is one of those."""
-        if k % self.between == 0:
-            self.states.append(y)
+        """Store the state before step k, if it is one of those.
+
+        If there are too many, which happens if the number of steps is not known before, every
+        second one is dropped.
+        """
+        if not self.is_needed or k % self.between:
+            return
+        self.states.append(y)
+        if len(self.states) > (self.number or 2 * self.between):
+            self.states = self.states[::2]
+            self.between *= 2
 
 
 class NoiseGradients:
@@ -528,6 +571,13 @@ def check_fields(drift, diffusion, brownian, method, noise):
         )
 
 
+def check_pairs(**fields):
+    """Raise unless the fields have what a gradient needs."""
+    for name, field in fields.items():
+        if field is not None and not (hasattr(field, "forward") and hasattr(field, "backward")):
+            raise TypeError(f"{name} must have methods forward and backward for a gradient")
+
+
 def check_damping(damping, method):
     """Return the damping as a float."""
     damping = check_positive(damping, "damping")
@@ -538,25 +588,16 @@ def check_damping(damping, method):
     return damping
 
 
-def check_finite_array(xp, array, name, t):
-    """Raise FloatingPointError if an array has NaN or infinity."""
-    bad = int(array.size - xp.isfinite(array).sum())
-    if bad:
-        raise FloatingPointError(
-            f"{name} at t = {t!r} is not finite in {bad} of {array.size} entries"
-        )
-
-
 def step_note(k, times):
     """Return what is added to exceptions."""
     return f"in step {k} of {len(times) - 1}, from t = {times[k]!r} to {times[k + 1]!r}"
 
 
 @contextlib.contextmanager
-def bar(is_shown, steps):
+def bar(is_shown, units, total):
     """Give the function that moves a progress bar on, or None."""
     if not is_shown:
         yield None
         return
-    with Progress("sdeint", "steps", steps) as advance:
+    with Progress("sdeint", units, total) as advance:
         yield advance

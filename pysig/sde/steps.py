@@ -91,16 +91,16 @@ class Noise:
         return parts[:2] if self.needs_area else parts[0]
 
 
-def check_ts(ts):
-    """Return the output times as a float64 array."""
+def check_ts(ts, name="ts"):
+    """Return times as a float64 array."""
     try:
         ts = np.array(ts, np.float64)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"ts must be numbers: {error}") from None
+        raise type(error)(f"{name} must be numbers: {error}") from None
     if ts.ndim != 1 or ts.size < 2:
-        raise ValueError(f"ts must have the shape (outputs,), with 2 or more, not {ts.shape}")
+        raise ValueError(f"{name} must have the shape (times,), with 2 or more, not {ts.shape}")
     if not (np.all(np.isfinite(ts)) and np.all(ts[1:] > ts[:-1])):
-        raise ValueError("ts must rise strictly, and be finite")
+        raise ValueError(f"{name} must rise strictly, and be finite")
     return ts
 
 

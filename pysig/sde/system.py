@@ -102,7 +102,7 @@ class CheckedField:
         if type(value) is not self.kind or value.shape != self.shape or value.dtype != self.dtype:
             self._refuse(value, t)
         if self.checks_finite:
-            self._check_finite(value, t)
+            check_finite_array(value, self.name, t)
         return value
 
     def forward(self, t, y):
@@ -126,13 +126,6 @@ class CheckedField:
             raise wrong_array(f"{self.name}.backward", grad_y, self.state_shape, self)
         self.parameters.add(grad_parameters)
         return grad_y
-
-    def _check_finite(self, value, t):
-        bad = int(value.size - namespace_of(value).isfinite(value).sum())
-        if bad:
-            raise FloatingPointError(
-                f"{self.name} at t = {t!r} is not finite in {bad} of {value.size} entries"
-            )
 
     def _value_of_forward(self, t, y):
         return self.field.forward(t, y)[0]
@@ -181,6 +174,15 @@ def add_trees(first, second, in_place):
         first += second
         return first
     return first + second
+
+
+def check_finite_array(array, name, t):
+    """Raise FloatingPointError if an array has NaN or infinity."""
+    bad = int(array.size - namespace_of(array).isfinite(array).sum())
+    if bad:
+        raise FloatingPointError(
+            f"{name} at t = {t!r} is not finite in {bad} of {array.size} entries"
+        )
 
 
 def check_noise(noise, y0, increment):

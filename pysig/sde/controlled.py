@@ -144,7 +144,7 @@ def cdeint(
     array([0., 1.])
     """
     problem = make_problem(field, y0, path, times, ts, dt, method)
-    return problem.solve(check_finite, progress, None)[0]
+    return problem.solve(check_finite, progress)[0]
 
 
 def cdeint_forward(
@@ -194,7 +194,7 @@ def cdeint_forward(
     """
     solve.check_pairs(field=field)
     problem = make_problem(field, y0, path, times, ts, dt, method)
-    return problem.solve(check_finite, progress, solve.StoredStates(problem, checkpoints))
+    return problem.solve_forward(check_finite, progress, checkpoints)
 
 
 def cdeint_backward(residuals, grad_ys):

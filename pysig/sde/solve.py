@@ -184,7 +184,7 @@ def sdeint(
     """
     problem = Problem(drift, diffusion, y0, ts, brownian, dt, method, noise, damping)
     problem.set_tolerances(rtol, atol)
-    return problem.solve(check_finite, progress, None)[0]
+    return problem.solve(check_finite, progress)[0]
 
 
 def sdeint_forward(
@@ -255,7 +255,7 @@ def sdeint_forward(
     check_pairs(drift=drift, diffusion=diffusion)
     problem = Problem(drift, diffusion, y0, ts, brownian, dt, method, noise, damping)
     problem.set_tolerances(rtol, atol)
-    return problem.solve(check_finite, progress, StoredStates(problem, checkpoints))
+    return problem.solve_forward(check_finite, progress, checkpoints)
 
 
 def sdeint_backward(residuals, grad_ys, *, noise_gradient=False):
@@ -334,7 +334,7 @@ class Problem:
         grid = np.union1d(self.ts, knots)  # knots are times where steps end, too
         self.times, ends = fixed_steps(grid, self.dt)
         self.outputs = ends[np.searchsorted(grid, self.ts)]
-        self.controller = None
+        self.controller: adaptive.Controller | None = None
         first, self.noise = first_increment(brownian, self.times, self.method.needs_area)
         shape = ()
         if first is not None:
@@ -359,8 +359,8 @@ class Problem:
         order = 2 if diffusion is None else 1
         self.controller = adaptive.Controller(rtol, atol, order, self.dt)
 
-    def solve(self, check_finite, progress, stored):
-        """Return the solution, and residuals if states are to be stored."""
+    def solve(self, check_finite, progress, stored=None):
+        """Return the solution and the last state."""
         check_finite = boolean(
             self.xp is np if check_finite is None else check_finite, "check_finite"
         )
@@ -375,12 +375,15 @@ class Problem:
                 )
         if check_finite and not bool(self.xp.isfinite(ys).all()):
             self.find_first_not_finite()
-        if stored is None:
-            return ys, None
+        return ys, state
+
+    def solve_forward(self, check_finite, progress, checkpoints):
+        """Return the solution and the residuals."""
+        stored = StoredStates(self, checkpoints)
+        ys, state = self.solve(check_finite, progress, stored)
         drift, diffusion, brownian, method, noise, damping = self.arguments
-        reversible = self.method.is_reversible
         residuals = SdeintResiduals(
-            self.method.keep(state) if reversible else tuple(stored.states),
+            tuple(stored.states) if stored.is_needed else self.method.keep(state),
             self.times,
             self.outputs,
             drift,

@@ -74,7 +74,7 @@ def check_gradients(method, noise, ts, dt, rng, *, with_noise=False, bound=1e-13
     """Compare values and all gradients with the reference."""
     drift, diffusion = make_fields(noise, rng)
     y0 = rng.normal(size=(BATCH, D))
-    brownian = make_brownian(noise, method, 1e5)
+    brownian = make_brownian(noise, method, 100_000)
     ys, residuals = pysig.sdeint_forward(
         drift, diffusion, y0, ts, brownian, dt=dt, method=method, noise=noise, **options
     )
@@ -273,13 +273,10 @@ def test_memory_does_not_grow(method, rng):
             return 0.1 * grad, (grad * y).sum()
 
     y0 = rng.normal(size=100_000)
-    diffusion = brownian = None
-    if method == "reversible_heun":
-        diffusion = Field()
-        w = rng.normal(size=y0.shape) / 100
-
-        def brownian(start, end):
-            return w
+    w = rng.normal(size=y0.shape) / 100
+    diffusion, brownian = Field(), lambda start, end: w
+    if method == "asynchronous_leapfrog":
+        diffusion = brownian = None
 
     def peak(steps):
         ys, residuals = pysig.sdeint_forward(

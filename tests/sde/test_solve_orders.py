@@ -1,0 +1,77 @@
+"""Strong orders of the solvers: how fast errors fall as steps become shorter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import pysig
+
+STEPS = (8, 16, 32, 64)
+FINE = 1024
+PATHS = 400
+
+
+def drift(t, y):
+    return np.sin(y[..., ::-1]) - y / 2 + t
+
+
+def diagonal(t, y):
+    return 0.5 + 0.5 * np.sin(2 * y + t)
+
+
+def scalar(t, y):
+    return 0.4 * y[..., ::-1] + 0.5
+
+
+def additive(t, y):
+    return np.broadcast_to((1 + t) * np.array([[1.0, -0.5], [0.3, 0.8]]), (*y.shape, 2))
+
+
+def general(t, y):
+    """A matrix whose columns do not commute as vector fields."""
+    return np.stack([np.sin(y[..., ::-1]), 0.7 + 0.5 * np.cos(y)], axis=-1)
+
+
+NOISES = {
+    "diagonal": (diagonal, 2),
+    "scalar": (scalar, 1),
+    "additive": (additive, 2),
+    "general": (general, 2),
+}
+STRATONOVICH = ("reversible_heun", "heun", "midpoint", "euler_heun")
+CASES = [
+    *((method, noise, 0.5 if noise == "general" else 1.0, "heun")
+      for method in STRATONOVICH for noise in NOISES),
+    *(("euler", noise, 1.0 if noise == "additive" else 0.5, "euler") for noise in NOISES),
+    *(("milstein", noise, 1.0, "srk") for noise in ("diagonal", "scalar", "additive")),
+    *(("srk", noise, 1.5, "srk") for noise in ("diagonal", "scalar", "additive")),
+]  # fmt: skip
+Y0 = np.tile([0.5, -0.3], (PATHS, 1))
+references = {}
+
+
+def solve(method, noise, steps):
+    """Solve up to time 1; all methods and numbers of steps have the same noise."""
+    diffusion, m = NOISES[noise]
+    brownian = pysig.BrownianInterval(
+        0, 1, (PATHS, m), seed=8, levy_area="space-time", tolerance=1 / FINE
+    )
+    return pysig.sdeint(
+        drift, diffusion, Y0, [0, 1], brownian, dt=1 / steps, method=method, noise=noise
+    )[-1]
+
+
+def fine_solution(method, noise):
+    """Return the solution with many steps."""
+    if (method, noise) not in references:
+        references[method, noise] = solve(method, noise, FINE)
+    return references[method, noise]
+
+
+@pytest.mark.parametrize(("method", "noise", "order", "fine_method"), CASES)
+def test_strong_order(method, noise, order, fine_method):
+    exact = fine_solution(fine_method, noise)
+    errors = [np.sqrt(np.mean((solve(method, noise, steps) - exact) ** 2)) for steps in STEPS]
+    slope = -np.polyfit(np.log(STEPS), np.log(errors), 1)[0]
+    assert slope == pytest.approx(order, abs=0.2)

@@ -39,7 +39,11 @@ class State(NamedTuple):
 
 
 class Adjoint(NamedTuple):
-    """The state on the way back: its values, the residuals of F, and gradients to all of it."""
+    """The state on the way back: its values, the residuals of F, and gradients to all of it.
+
+    That with respect to F is the product of a gradient u and the increments (h, W) of a step:
+    only (u, h, W) is kept, since the product may be large.
+    """
 
     y: Array
     z: Array
@@ -47,7 +51,7 @@ class Adjoint(NamedTuple):
     F_residuals: tuple
     grad_y: Array
     grad_z: Array
-    grad_F: tuple
+    to_grad_F: tuple | None
 
 
 class ReversibleHeun:
@@ -91,11 +95,11 @@ class ReversibleHeun:
         y, z = kept
         values, residuals = system.evaluate_forward(t, z)
         zero = system.xp.zeros_like(y)
-        return Adjoint(y, z, values, residuals, zero, zero, (None, None))
+        return Adjoint(y, z, values, residuals, zero, zero, None)
 
     def step_backward(self, system, t0, t1, adjoint, w, wants_noise):
         """Undo a step; return the state with gradients, and the gradient with respect to w."""
-        y1, z1, values1, residuals1, grad_y, grad_z, grad_F = adjoint
+        y1, z1, values1, residuals1, grad_y, grad_z, to_grad_F = adjoint
         h = t1 - t0
         change1 = system.increment(values1, h, w)
         z0 = y1 - z1
@@ -107,7 +111,8 @@ class ReversibleHeun:
         change1 += y1
 
         half = grad_y * 0.5
-        grads = add_pairs(system.increment_adjoint(half, h, w), grad_F)
+        terms = ((half, h, w),) if to_grad_F is None else ((half, h, w), to_grad_F)
+        grads = system.increment_adjoint(*terms)
         through_field = system.backward(residuals1, grads)
         u = grad_z if through_field is None else grad_z + through_field
         both = half + u
@@ -115,10 +120,9 @@ class ReversibleHeun:
         if wants_noise:
             grad_w = system.product_adjoint(values0[1], both)
             grad_w += system.product_adjoint(values1[1], half)
-        grad_F = system.increment_adjoint(both, h, w)
-        both += u  # becomes the gradient with respect to y
-        both += half
-        return Adjoint(change1, z0, values0, residuals0, both, -u, grad_F), grad_w
+        grad_y = both + u
+        grad_y += half
+        return Adjoint(change1, z0, values0, residuals0, grad_y, -u, (both, h, w)), grad_w
 
     def add_gradient(self, adjoint, grad_y):
         """Return the state with one more gradient with respect to y."""
@@ -127,13 +131,7 @@ class ReversibleHeun:
     def finish_backward(self, system, t, adjoint):
         """Return the gradient with respect to y0, where y, z and F all begin."""
         grad = adjoint.grad_y + adjoint.grad_z
-        through_field = system.backward(adjoint.F_residuals, adjoint.grad_F)
+        through_field = system.backward(
+            adjoint.F_residuals, system.increment_adjoint(adjoint.to_grad_F)
+        )
         return grad if through_field is None else grad + through_field
-
-
-def add_pairs(new, old):
-    """Return the sum of gradients with respect to f and g, of which some are None."""
-    for part, other in zip(new, old, strict=True):
-        if other is not None:
-            part += other
-    return new

@@ -206,7 +206,7 @@ class RungeKutta:
                 if weight is not None:
                     accumulate(grad_f, k, u * (weight * h))
                 if vector is not None:
-                    accumulate(grad_g, k, system.outer(u, vectors[vector]))
+                    accumulate(grad_g, k, system.outer((u, vectors[vector])))
                     if wants_noise and not isinstance(vectors[vector], float):
                         change = system.product_adjoint(tape.values[k][1], u)
                         accumulate(grad_vectors, vector, change)

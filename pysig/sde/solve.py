@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pysig._core.array import Array, boolean, integer, namespace, real_array
+from pysig._core.array import Array, boolean, device_of, integer, namespace, real_array
 from pysig._core.progress import Progress
 from pysig.sde import adaptive, runge_kutta
 from pysig.sde.leapfrog import AsynchronousLeapfrog
@@ -309,7 +309,8 @@ def sdeint_backward(residuals, grad_ys, *, noise_gradient=False):
     system = System(xp, r.drift, r.diffusion, r.noise, y0, shape)
     gradients = NoiseGradients(xp, first, len(r.times) - 1) if noise_gradient else None
     run = backward_reversibly if method.is_reversible else backward_from_stored_states
-    grad_y0 = run(method, system, noise, residuals, grad_ys, gradients)
+    with device_of(y0):
+        grad_y0 = run(method, system, noise, residuals, grad_ys, gradients)
     return SdeintGradients(
         grad_y0,
         system.drift.parameters.value,
@@ -366,7 +367,8 @@ class Problem:
         )
         steps = self.controller is None
         total = len(self.times) - 1 if steps else self.ts[-1] - self.ts[0]
-        with bar(boolean(progress, "progress"), "steps" if steps else "time", total) as advance:
+        units = "steps" if steps else "time"
+        with device_of(self.y0), bar(boolean(progress, "progress"), units, total) as advance:
             if steps:
                 ys, state = self.march(stored, advance)
             else:

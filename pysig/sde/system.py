@@ -54,12 +54,20 @@ class System:
             result += f * h
         return result
 
-    def increment_adjoint(self, u, h, w):
-        """Return the gradients of f h + g W with respect to f and g, if u is that to it."""
-        return (
-            u * h if self.has_drift else None,
-            self.outer(u, w) if self.has_diffusion else None,
-        )
+    def increment_adjoint(self, *terms):
+        """
+        Return the gradients with respect to f and g that belong to one or two increments.
+
+        Each term is (u, h, w), where u is the gradient with respect to f h + g w.
+        """
+        grad_f = grad_g = None
+        if self.has_drift:
+            grad_f = terms[0][0] * terms[0][1]
+            for u, h, _ in terms[1:]:
+                grad_f += u * h
+        if self.has_diffusion:
+            grad_g = self.outer(*((u, w) for u, _, w in terms))
+        return grad_f, grad_g
 
     def product(self, g, w):
         """Return g W in a new array."""
@@ -67,11 +75,23 @@ class System:
             return self.xp.matmul(g, w[..., None])[..., 0]
         return g * w
 
-    def outer(self, u, w):
-        """Return the gradient of g W with respect to g."""
-        if self.is_matrix:
+    def outer(self, *pairs):
+        """Return the gradient of g W with respect to g, or the sum of several, for pairs (u, W)."""
+        if not self.is_matrix:
+            total = pairs[0][0] * pairs[0][1]
+            for u, w in pairs[1:]:
+                total += u * w
+            return total
+        (u, w), count = pairs[0], len(pairs)
+        if count == 1:
             return u[..., None] * w[..., None, :]
-        return u * w
+        # One product of thin matrices writes the result, which is large, once.
+        left = self.xp.empty((*u.shape, count), u.dtype)
+        right = self.xp.empty((*w.shape[:-1], count, w.shape[-1]), w.dtype)
+        for k, (u, w) in enumerate(pairs):
+            left[..., k] = u
+            right[..., k, :] = w
+        return self.xp.matmul(left, right)
 
     def product_adjoint(self, g, u):
         """Return the gradient of g W with respect to W."""

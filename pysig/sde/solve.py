@@ -331,6 +331,7 @@ class Problem:
         self.dt = check_positive(dt, "dt")
         self.arguments = (drift, diffusion, brownian, method, noise, check_damping(damping, method))
         check_fields(drift, diffusion, brownian, method, noise)
+        check_range(self.ts, brownian)
         self.method = make_method(method, noise, drift, diffusion, damping)
         grid = np.union1d(self.ts, knots)  # knots are times where steps end, too
         self.times, ends = fixed_steps(grid, self.dt)
@@ -574,6 +575,14 @@ def check_fields(drift, diffusion, brownian, method, noise):
             f"{method} needs diagonal, scalar or additive noise, not general: it would need the "
             "iterated integrals of all pairs of components"
         )
+
+
+def check_range(ts, brownian):
+    """Raise ValueError if the output times leave the time that the noise knows of."""
+    t0, t1 = getattr(brownian, "t0", -math.inf), getattr(brownian, "t1", math.inf)
+    slack = 1e-12 * (ts[-1] - ts[0])  # of rounding errors, brownian itself knows what it forgives
+    if ts[0] < t0 - slack or ts[-1] > t1 + slack:
+        raise ValueError(f"ts must be from {t0} to {t1}, as brownian is, not {ts[0]} to {ts[-1]}")
 
 
 def check_pairs(**fields):

@@ -319,3 +319,41 @@ def test_pickled_residuals(rng):
             reference.leaves(one[:3]), reference.leaves(other[:3]), strict=True
         ):
             assert_array_equal(first, second)
+
+
+class Rounded:
+    """A Brownian motion with increments of another type; a callable is enough for the solvers."""
+
+    def __init__(self, brownian, dtype):
+        self.brownian, self.dtype = brownian, dtype
+
+    def __call__(self, start, end):
+        increment = self.brownian(start, end)
+        if isinstance(increment, tuple):
+            return type(increment)(*(part.astype(self.dtype) for part in increment))
+        return increment.astype(self.dtype)
+
+
+@pytest.mark.parametrize(("method", "noise"), CASES)
+def test_single_precision(method, noise, rng):
+    """Nothing becomes float64 on the way, and results are those of float64 to rounding."""
+    drift, diffusion = make_fields(noise, rng)
+    y0 = rng.normal(size=(BATCH, D))
+    single = [
+        type(field)(*(array.astype(np.float32) for array in reference.leaves(field.parameters)))
+        if noise != "general" or field is drift
+        else reference.General(field.parameters.astype(np.float32), M)
+        for field in (drift, diffusion)
+    ]
+    results = []
+    for fields, dtype in ((single, np.float32), ((drift, diffusion), np.float64)):
+        brownian = Rounded(make_brownian(noise, method), dtype)
+        ys, residuals = pysig.sdeint_forward(
+            *fields, y0.astype(dtype), [0, 0.3, 1], brownian, dt=0.1, method=method, noise=noise
+        )
+        gradients = pysig.sdeint_backward(residuals, np.ones_like(ys), noise_gradient=True)
+        arrays = [ys, *reference.leaves(gradients)]
+        assert all(array.dtype == dtype for array in arrays)
+        results.append(arrays)
+    for one, other in zip(*results, strict=True):
+        assert np.abs(one - other).max() <= 2e-5 * np.abs(other).max()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pysig
+from pysig._core.progress import Progress
 from pysig.sde.solve import METHODS
 
 Y0 = np.ones((2, 3))
@@ -35,7 +36,8 @@ def solve(f=drift, g=diffusion, y0=Y0, ts=(0, 0.5, 1), bm=None, dt=0.1, **option
         ({"ts": [0]}, "ts must have the shape"),
         ({"ts": [0, 1, 0.5]}, "ts must rise strictly"),
         ({"ts": [0, np.nan]}, "ts must rise strictly"),
-        ({"ts": [0, 1.5]}, "time|end|times"),
+        ({"ts": [0, 1.5]}, r"ts must be from 0\.0 to 1\.0"),
+        ({"ts": [-1e-9, 1.0]}, r"ts must be from 0\.0 to 1\.0"),
         ({"dt": 0}, "dt must be above 0"),
         ({"dt": np.inf}, "dt must be above 0 and finite"),
         ({"dt": 1e-30}, "dt = 1e-30 would need 1e"),
@@ -209,3 +211,22 @@ def test_empty_batch():
         )
         assert ys.shape == (2, 0, 3)
         assert pysig.sdeint_backward(residuals, ys).y0.shape == (0, 3)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_progress(adaptive, monkeypatch):
+    """The bar gets to its end, in steps or, if their number is not known, in time."""
+    shown = []
+
+    class Bar(Progress):
+        def __exit__(self, *_):
+            shown.append((self.name, self.units, self.done, self.total))
+
+    monkeypatch.setattr("pysig.sde.solve.Progress", Bar)
+    options = {"rtol": 0.1, "atol": 0.1} if adaptive else {}
+    ys = solve(bm=brownian(exact=True), progress=True, **options)
+    ((name, units, done, total),) = shown
+    assert (name, units) == ("sdeint", "time" if adaptive else "steps")
+    assert done == pytest.approx(total)
+    assert total == (1.0 if adaptive else 10)
+    assert (ys == solve(bm=brownian(exact=True), **options)).all()

@@ -118,13 +118,22 @@ class StepTape(NamedTuple):
     residuals: list
 
 
+class Terms(NamedTuple):
+    """A row, in groups of stages that share a weight or a vector: what they share is used once."""
+
+    drift: tuple  # of (weight of h f, numbers of stages)
+    noise: tuple  # of (number of the vector, its weight, numbers of stages)
+
+
 class RungeKutta:
     """The method of a table, for an equation that may lack one of the fields."""
 
     is_reversible = False
 
-    def __init__(self, table, has_drift, has_diffusion):
+    def __init__(self, table, has_drift, has_diffusion, has_matrices):
         self.combinations = []
+        # To add matrices takes longer than to multiply each of them by the same vector.
+        self.has_matrices = has_matrices
         self.stages = [
             (
                 stage.time,
@@ -137,19 +146,27 @@ class RungeKutta:
         self.result = self.terms(table.result, has_drift, has_diffusion)
         self.difference = table.error and self.terms(table.error, has_drift, has_diffusion)
         self.needs_area = any("area" in combination for combination in self.combinations)
+        self.needs_only_w = self.combinations == [W]
 
     def terms(self, row, has_drift, has_diffusion):
-        """Return a row as (k, weight of h f or None, number of the vector or None)."""
-        result = []
-        for k in sorted({*row.drift, *row.noise}):
-            weight, vector = row.drift.get(k) if has_drift else None, None
-            if k in row.noise and has_diffusion:
-                if row.noise[k] not in self.combinations:
-                    self.combinations.append(row.noise[k])
-                vector = self.combinations.index(row.noise[k])
-            if weight is not None or vector is not None:
-                result.append((k, weight, vector))
-        return tuple(result)
+        """Return the terms of a row, and note the vectors that it needs."""
+        drift, noise = {}, {}
+        for k, weight in row.drift.items() if has_drift else ():
+            drift.setdefault(weight, []).append(k)
+        for k, combination in row.noise.items() if has_diffusion else ():
+            weight = 1
+            if len(combination) == 1:  # results are scaled instead, which are overwritten
+                ((name, weight),) = combination.items()
+                combination = {name: 1}
+            if combination not in self.combinations:
+                self.combinations.append(combination)
+            vector = self.combinations.index(combination)
+            group = (vector, weight, k if self.has_matrices else None)
+            noise.setdefault(group, []).append(k)
+        return Terms(
+            tuple((weight, tuple(stages)) for weight, stages in drift.items()),
+            tuple((vector, weight, tuple(stages)) for (vector, weight, _), stages in noise.items()),
+        )
 
     def start(self, system, t, y):
         """Return the state at the beginning."""
@@ -202,13 +219,17 @@ class RungeKutta:
         grad_vectors = [None] * len(vectors)
 
         def spread(terms, u):
-            for k, weight, vector in terms:
-                if weight is not None:
-                    accumulate(grad_f, k, u * (weight * h))
-                if vector is not None:
-                    accumulate(grad_g, k, system.outer((u, vectors[vector])))
+            for weight, stages in terms.drift:
+                part = u * (weight * h)
+                for k in stages:
+                    accumulate(grad_f, k, part)
+            for vector, weight, stages in terms.noise:
+                scaled = u if weight == 1 else u * weight
+                part = system.outer((scaled, vectors[vector]))
+                for k in stages:
+                    accumulate(grad_g, k, part)
                     if wants_noise and not isinstance(vectors[vector], float):
-                        change = system.product_adjoint(tape.values[k][1], u)
+                        change = system.product_adjoint(tape.values[k][1], scaled)
                         accumulate(grad_vectors, vector, change)
 
         spread(self.result, grad)
@@ -229,20 +250,26 @@ class RungeKutta:
     def sum(self, system, terms, values, h, vectors, y):
         """Return y plus the terms of a row, in a new array unless there are none."""
         total = None
-        for k, weight, vector in terms:
-            f, g = values[k]
-            if vector is not None:
-                part = system.product(g, vectors[vector])
-                if total is None:
-                    total = part
-                else:
-                    total += part
-            if weight is not None:
-                part = f * (weight * h)
-                if total is None:
-                    total = part
-                else:
-                    total += part
+        for vector, weight, stages in terms.noise:
+            g = values[stages[0]][1]
+            for k in stages[1:]:
+                g = g + values[k][1]
+            part = system.product(g, vectors[vector])
+            if weight != 1:
+                part *= weight
+            if total is None:
+                total = part
+            else:
+                total += part
+        for weight, stages in terms.drift:
+            f = values[stages[0]][0]
+            for k in stages[1:]:
+                f = f + values[k][0]
+            part = f * (weight * h)
+            if total is None:
+                total = part
+            else:
+                total += part
         if total is None:
             return y
         if y is not None:
@@ -251,6 +278,8 @@ class RungeKutta:
 
     def vectors(self, h, noise):
         """Return what the values of g are multiplied by."""
+        if self.needs_only_w:
+            return [noise]
         w, area = noise if self.needs_area else (noise, None)
         vectors, parts = [], {"W": w, "root": math.sqrt(h)}
         for combination in self.combinations:
@@ -278,11 +307,8 @@ class RungeKutta:
 
 
 def accumulate(sums, k, part):
-    """Add to the k-th of several sums, which is None as long as nothing has been added."""
-    if sums[k] is None:
-        sums[k] = part
-    else:
-        sums[k] += part
+    """Add to the k-th of several sums, but not in place: parts may be shared."""
+    sums[k] = part if sums[k] is None else sums[k] + part
 
 
 def integral(name, w, area, h):

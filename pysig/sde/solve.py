@@ -44,7 +44,7 @@ from pysig.sde import adaptive, runge_kutta
 from pysig.sde.leapfrog import AsynchronousLeapfrog
 from pysig.sde.reversible_heun import ReversibleHeun
 from pysig.sde.steps import Noise, check_positive, check_ts, fixed_steps
-from pysig.sde.system import NOISES, System, check_finite_array, check_noise
+from pysig.sde.system import MATRIX_NOISES, NOISES, System, check_finite_array, check_noise
 
 __all__ = [
     "SdeintGradients",
@@ -354,7 +354,7 @@ class Problem:
             raise ValueError("rtol and atol must both be given, or neither")
         rtol, atol = check_positive(rtol, "rtol"), check_positive(atol, "atol")
         _, diffusion, brownian, name, *_ = self.arguments
-        if not getattr(self.method, "difference", True):
+        if getattr(self.method, "difference", True) is None:
             raise ValueError(f"rtol and atol must be None for {name}, which estimates no error")
         if not getattr(brownian, "exact", True) and getattr(brownian, "tolerance", 0) > 0:
             raise ValueError("brownian must have exact=True or tolerance=0 with rtol and atol")
@@ -550,7 +550,8 @@ def make_method(method, noise, drift, diffusion, damping):
     table = TABLES[method]
     if noise == "additive":
         table = ADDITIVE_TABLES.get(method, table)
-    return runge_kutta.RungeKutta(table, drift is not None, diffusion is not None)
+    has_matrices = noise in MATRIX_NOISES
+    return runge_kutta.RungeKutta(table, drift is not None, diffusion is not None, has_matrices)
 
 
 def check_fields(drift, diffusion, brownian, method, noise):

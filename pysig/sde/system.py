@@ -8,6 +8,7 @@ back, multiply gradients by the transposes of both. A field that is None is zero
 from pysig._core.array import namespace_of
 
 NOISES = ("diagonal", "scalar", "additive", "general")
+MATRIX_NOISES = ("additive", "general")
 
 
 class System:
@@ -98,9 +99,6 @@ class System:
         if self.is_matrix:
             return self.xp.matmul(u[..., None, :], g)[..., 0, :]
         return (g * u).sum(-1, keepdims=True) if self.is_scalar else g * u
-
-
-MATRIX_NOISES = ("additive", "general")
 
 
 class CheckedField:
@@ -215,7 +213,10 @@ def check_noise(noise, y0, increment):
         )
     batch = y0.shape[:-1]
     wanted = {"diagonal": y0.shape, "scalar": (*batch, 1)}.get(noise, (*batch, "m"))
-    if w.shape != (wanted if noise not in MATRIX_NOISES else (*batch, *w.shape[-1:])):
+    fits = w.shape == wanted
+    if noise in MATRIX_NOISES:
+        fits = w.ndim == y0.ndim and w.shape[:-1] == batch
+    if not fits:
         text = "(" + ", ".join(map(str, wanted)) + ("," if len(wanted) == 1 else "") + ")"
         raise ValueError(
             f"brownian must have the shape {text} for {noise} noise and y0 of the shape "

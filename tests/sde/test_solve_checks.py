@@ -54,6 +54,7 @@ def solve(f=drift, g=diffusion, y0=Y0, ts=(0, 0.5, 1), bm=None, dt=0.1, **option
         ({"bm": brownian((3,))}, r"brownian must have the shape \(2, 3\) for diagonal noise"),
         ({"noise": "scalar"}, r"brownian must have the shape \(2, 1\) for scalar noise"),
         ({"noise": "general", "bm": brownian((3, 3))}, r"the shape \(2, m\) for general noise"),
+        ({"noise": "general", "y0": np.ones(3), "bm": brownian(())}, r"the shape \(m,\)"),
         ({"noise": "general"}, r"diffusion at t = 0\.0 must return the shape \(2, 3, 3\)"),
         ({"f": lambda t, y: y[0]}, r"drift at t = 0\.0 must return the shape \(2, 3\)"),
     ],

@@ -7,6 +7,14 @@ from pysig.sde.brownian import (
     SpaceTimeIncrement,
     brownian_path,
 )
+from pysig.sde.controlled import CdeintGradients, cdeint, cdeint_backward, cdeint_forward
+from pysig.sde.solve import (
+    SdeintGradients,
+    SdeintResiduals,
+    sdeint,
+    sdeint_backward,
+    sdeint_forward,
+)
 from pysig.signatures.algebra import (
     SignatureInverseResiduals,
     SignatureJoinGradients,
@@ -227,6 +235,7 @@ __all__ = [
     "BasepointAugmentGradients",
     "BasepointAugmentResiduals",
     "BrownianInterval",
+    "CdeintGradients",
     "CumulativeSumResiduals",
     "ExpectedSignatureResiduals",
     "ExtractSignatureTermResiduals",
@@ -246,6 +255,8 @@ __all__ = [
     "PermutahedronGradients",
     "PermutahedronResiduals",
     "RotationInvariants2dResiduals",
+    "SdeintGradients",
+    "SdeintResiduals",
     "ShuffleProductGradients",
     "ShuffleProductResiduals",
     "SignatureCombineGradients",
@@ -288,6 +299,9 @@ __all__ = [
     "basepoint_augment_backward",
     "basepoint_augment_forward",
     "brownian_path",
+    "cdeint",
+    "cdeint_backward",
+    "cdeint_forward",
     "cumulative_sum",
     "cumulative_sum_backward",
     "cumulative_sum_forward",
@@ -330,6 +344,9 @@ __all__ = [
     "rotation_invariants_2d_backward",
     "rotation_invariants_2d_coefficients",
     "rotation_invariants_2d_forward",
+    "sdeint",
+    "sdeint_backward",
+    "sdeint_forward",
     "set_num_threads",
     "shuffle_product",
     "shuffle_product_backward",

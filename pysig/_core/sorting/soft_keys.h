@@ -122,10 +122,12 @@ static void NAME(soft_reverse)(const REAL *x, ptrdiff_t n, soft_range range, int
     while (i < range.end) {
         /* Strips without ties become vectors. */
         for (; i + 64 < range.end; i += 64) {
+            const REAL *strip = last - i - 64;
             int ties = i > 0 && last[-i] == last[1 - i];
-            for (ptrdiff_t j = i; j < i + 64; j++) ties |= last[-j] == last[-j - 1];
+            for (int j = 0; j < 64; j++) ties |= strip[j] == strip[j + 1];
             if (ties) break;
-            for (ptrdiff_t j = i; j < i + 64; j++) order[j] = (int32_t)(n - 1 - j);
+            const int32_t first = (int32_t)(n - 1 - i);
+            for (int j = 0; j < 64; j++) order[i + j] = first - j;
         }
         const int is_first = i == range.begin && i > 0 && last[-i] == last[1 - i];
         const ptrdiff_t begin = is_first ? NAME(soft_ties_begin)(last, i) : i;

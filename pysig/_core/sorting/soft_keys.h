@@ -121,12 +121,17 @@ static void NAME(soft_reverse)(const REAL *x, ptrdiff_t n, soft_range range, int
     ptrdiff_t i = range.begin;
     while (i < range.end) {
         /* Strips without ties become vectors. */
-        for (; i + 64 < range.end; i += 64) {
+        for (int count; i < range.end; i += count) {
+            count = range.end - i < 64 ? (int)(range.end - i) : 64;
+            const int pairs = i + count < n ? count : count - 1;
+            const int32_t first = (int32_t)(n - 1 - i);
+            const REAL *strip = last - i - pairs;
             int ties = i > 0 && last[-i] == last[1 - i];
-            for (ptrdiff_t j = i; j < i + 64; j++) ties |= last[-j] == last[-j - 1];
+            for (int j = 0; j < pairs; j++) ties |= strip[j] == strip[j + 1];
             if (ties) break;
-            for (ptrdiff_t j = i; j < i + 64; j++) order[j] = (int32_t)(n - 1 - j);
+            for (int j = 0; j < count; j++) order[i + j] = first - j;
         }
+        if (i == range.end) break;
         const int is_first = i == range.begin && i > 0 && last[-i] == last[1 - i];
         const ptrdiff_t begin = is_first ? NAME(soft_ties_begin)(last, i) : i;
         ptrdiff_t end = i + 1;

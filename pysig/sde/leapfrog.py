@@ -82,8 +82,9 @@ class AsynchronousLeapfrog:
 
     def start_backward(self, system, t, kept):
         """Return the last state with gradients of zero."""
-        zero = system.xp.zeros_like(kept[0])
-        return Adjoint(*kept, zero, zero)
+        y, v = kept
+        zero = system.xp.zeros_like(y)
+        return Adjoint(y, v, zero, zero)
 
     def step_backward(self, system, t0, t1, adjoint, w, wants_noise):
         """Undo a step; return the state with gradients, and None for that of the noise."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import tracemalloc
 
@@ -339,20 +340,19 @@ def test_single_precision(method, noise, rng):
     """Nothing becomes float64 on the way, and results are those of float64 to rounding."""
     drift, diffusion = make_fields(noise, rng)
     y0 = rng.normal(size=(BATCH, D))
-    single = [
-        type(field)(*(array.astype(np.float32) for array in reference.leaves(field.parameters)))
-        if noise != "general" or field is drift
-        else reference.General(field.parameters.astype(np.float32), M)
-        for field in (drift, diffusion)
-    ]
+    single = [copy.copy(field) for field in (drift, diffusion)]
+    for field in single:
+        arrays = [array.astype(np.float32) for array in reference.leaves(field.parameters)]
+        field.parameters = reference.with_leaves(field.parameters, arrays)
     results = []
     for fields, dtype in ((single, np.float32), ((drift, diffusion), np.float64)):
         brownian = Rounded(make_brownian(noise, method), dtype)
         ys, residuals = pysig.sdeint_forward(
-            *fields, y0.astype(dtype), [0, 0.3, 1], brownian, dt=0.1, method=method, noise=noise
-        )
+            fields[0], fields[1], y0.astype(dtype), [0, 0.3, 1], brownian, dt=0.1,
+            method=method, noise=noise,
+        )  # fmt: skip
         gradients = pysig.sdeint_backward(residuals, np.ones_like(ys), noise_gradient=True)
-        arrays = [ys, *reference.leaves(gradients)]
+        arrays = [ys, *reference.leaves(tuple(gradients))]
         assert all(array.dtype == dtype for array in arrays)
         results.append(arrays)
     for one, other in zip(*results, strict=True):

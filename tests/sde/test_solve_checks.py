@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,10 @@ def brownian(shape=(2, 3), **options):
     return pysig.BrownianInterval(0, 1, shape, seed=1, **options)
 
 
-def solve(f=drift, g=diffusion, y0=Y0, ts=(0, 0.5, 1), bm=None, dt=0.1, **options):
+def solve(
+    f: Any = drift, g: Any = diffusion, y0: Any = Y0, ts: Any = (0, 0.5, 1), bm: Any = None,
+    dt: Any = 0.1, **options: Any,
+) -> Any:  # fmt: skip
     """Solve the example, in which something is replaced."""
     return pysig.sdeint(f, g, y0, ts, brownian() if bm is None else bm, dt=dt, **options)
 

@@ -155,8 +155,6 @@ def test_number_of_stored_states(rng):
 @pytest.mark.parametrize("damping", [1.0, 0.9, 0.75])
 @pytest.mark.parametrize(("ts", "dt"), [([0, 0.3, 1], 0.3), ([0, 0.25, 1], 0.1), ([0, 1], 0.01)])
 def test_leapfrog(ts, dt, damping, rng):
-    if damping < 1 and dt == 0.01:
-        ts = [0, 0.1]  # undoing a damped step magnifies rounding errors
     drift, _ = make_fields("diagonal", rng)
     y0 = rng.normal(size=(BATCH, D))
     ys, residuals = pysig.sdeint_forward(
@@ -175,28 +173,34 @@ def test_leapfrog(ts, dt, damping, rng):
 
     arrays = [y0, *reference.leaves(drift.parameters)]
     result = pysig.sdeint_backward(residuals, weights)
-    steps = len(residuals.times) - 1
-    bound = 1e-13 * (2 * damping - 1) ** -steps
     for one, other in zip(
         reference.leaves(result[:3]), reference.gradients(loss, arrays), strict=True
     ):
-        assert np.abs(one - other).max() <= bound * np.abs(other).max()
+        assert np.abs(one - other).max() <= 1e-13 * np.abs(other).max()
     assert result.diffusion_parameters is None
     assert_allclose((ys * weights).sum(), loss(arrays), rtol=1e-13)
 
 
-def test_leapfrog_of_many_steps(rng):
+@pytest.mark.parametrize(("damping", "most"), [(1.0, 10_000), (0.8, 1000)])
+def test_leapfrog_of_many_steps(damping, most, rng):
     drift, _ = make_fields("diagonal", rng)
     y0 = rng.normal(size=(BATCH, D))
-    for steps in (1, 10, 10_000):
+    for steps in (1, 10, most):
         _, residuals = pysig.sdeint_forward(
-            drift, None, y0, [0, 1], None, dt=1 / steps, method="asynchronous_leapfrog"
+            drift,
+            None,
+            y0,
+            [0, 1],
+            None,
+            dt=1 / steps,
+            method="asynchronous_leapfrog",
+            damping=damping,
         )
 
         def loss(perturbed, times=residuals.times):
             parameters = reference.with_leaves(drift.parameters, perturbed[1:])
             solution = reference.leapfrog(
-                lambda t, y: drift.plain(parameters, t, y), perturbed[0], times, 1.0
+                lambda t, y: drift.plain(parameters, t, y), perturbed[0], times, damping
             )
             return solution[-1].sum((-1, -2))
 

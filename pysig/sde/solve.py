@@ -224,7 +224,7 @@ def sdeint_forward(
     ys : ndarray
         As `sdeint` returns it.
     residuals : SdeintResiduals
-        For `sdeint_backward`. It refers to the fields and the noise, which must not change
+        For `sdeint_backward`. It refers to `y0`, the fields and the noise, which must not change
         meanwhile.
 
     Notes
@@ -454,6 +454,7 @@ class Problem:
             for k, w in self.noise.forwards(0, len(times) - 1):
                 state = method.step(system, times[k], times[k + 1], state, w)
                 check_finite_array(state[0], "the solution", times[k + 1])
+            raise FloatingPointError("not finite, but finite when the steps were repeated")
         except Exception as error:
             error.add_note(step_note(k, times))
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -361,3 +362,34 @@ def test_single_precision(method, noise, rng):
         results.append(arrays)
     for one, other in zip(*results, strict=True):
         assert np.abs(one - other).max() <= 2e-5 * np.abs(other).max()
+
+
+@pytest.mark.parametrize("noise", ["diagonal", "scalar", "additive"])
+def test_gradient_of_the_area(noise, rng):
+    """The second part of the gradient of the noise is that with respect to H."""
+    drift, diffusion = make_fields(noise, rng)
+    y0, brownian = rng.normal(size=(BATCH, D)), make_brownian(noise, "srk")
+    ys, residuals = pysig.sdeint_forward(
+        drift, diffusion, y0, [0, 0.4, 1], brownian, dt=0.2, method="srk", noise=noise
+    )
+    increments: Any = brownian.increments(residuals.times)
+    W, H = increments
+    weights = rng.normal(size=ys.shape)
+
+    def loss(perturbed):
+        solution = reference.solve(
+            "sra" if noise == "additive" else "srk",
+            lambda t, y: drift.plain(drift.parameters, t, y),
+            lambda t, y: diffusion.plain(diffusion.parameters, t, y),
+            noise,
+            y0,
+            residuals.times,
+            W,
+            np.moveaxis(perturbed[0], -3, 0),
+        )
+        rows = zip(residuals.outputs, weights, strict=True)
+        return sum((solution[k] * row).sum((-1, -2)) for k, row in rows)
+
+    (wanted,) = reference.gradients(loss, [H])
+    found = pysig.sdeint_backward(residuals, weights, noise_gradient=True).noise[1]
+    assert np.abs(found - wanted).max() <= 1e-13 * np.abs(wanted).max()

@@ -122,6 +122,13 @@ def test_diffusion_is_named():
         solve(g=lambda t, y: y * (np.nan if t > 0.45 else 1))
 
 
+def test_fields_that_are_not_functions():
+    """A field that gives NaN once only: the steps are repeated in vain."""
+    values = iter([1, 1, np.nan])
+    with pytest.raises(FloatingPointError, match="finite when the steps were repeated"):
+        solve(f=lambda t, y: y * next(values, 1))
+
+
 def test_start_is_not_finite():
     y0 = Y0.copy()
     y0[0, 0] = np.nan

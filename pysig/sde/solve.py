@@ -167,7 +167,7 @@ def sdeint(
     -----
     Exceptions from a step, those of the fields included, get a note that says which step it was.
     Memory beside the result: a few states, some noise, at most 1 MiB unless that of one step is
-    more, and eight bytes a step.
+    more, and some 50 bytes a step.
 
     Examples
     --------

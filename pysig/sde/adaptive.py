@@ -88,7 +88,7 @@ def march(problem, controller, stored, advance):
                 norm = controller.norm(xp, error, state[0], after[0])
                 if controller.accepts(norm, end - t):
                     if stored is not None:
-                        stored.add(len(times) - 1, state[0])
+                        stored.add(len(times) - 1, state)
                     if advance is not None:
                         advance(end - t)
                     state, t = after, end

@@ -220,6 +220,25 @@ def cdeint_backward(residuals, grad_ys):
         If `grad_ys` has the wrong shape.
     TypeError
         If `grad_ys` has the wrong type.
+
+    Examples
+    --------
+    If the field is constant, y is its product with the path:
+
+    >>> import numpy as np
+    >>> import pysig
+    >>> class Constant:
+    ...     def forward(self, t, y):
+    ...         return np.array([[2.0, 5.0]]), None
+    ...     def backward(self, residuals, grad):
+    ...         return None, grad
+    >>> path = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 3.0]])
+    >>> ys, residuals = pysig.cdeint_forward(Constant(), [0.0], path)
+    >>> ys[:, 0]
+    array([ 0.,  2., 17.])
+    >>> gradients = pysig.cdeint_backward(residuals, [[0.0], [0.0], [1.0]])
+    >>> gradients.path[-1], gradients.field_parameters
+    (array([2., 5.]), array([[1., 3.]]))
     """
     gradients = solve.sdeint_backward(residuals, grad_ys, noise_gradient=True)
     driver = residuals.brownian

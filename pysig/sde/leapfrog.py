@@ -14,7 +14,8 @@ and it is undone, with the same u, by
 f is evaluated once in a step, in both directions. η = 1 is of order 2, and stable for imaginary
 eigenvalues only; with η < 1 the order is 1, and real eigenvalues λ are stable for
 :math:`-2 (1 - \eta) / \eta \le h \lambda \le 0`. Undoing a damped step magnifies rounding errors
-by :math:`1 / (2 \eta - 1)`.
+by :math:`1 / (2 \eta - 1)`, and many of them without bound: with damping, states are stored as for
+other methods, instead.
 
 With adjoints :math:`a_y, a_v` of the state after a step, those before it are
 
@@ -49,13 +50,13 @@ class Adjoint(NamedTuple):
 
 
 class AsynchronousLeapfrog:
-    """The method with its damping η, above 1/2 and at most 1."""
+    """The method with its damping η, above 1/2 and at most 1; steps with η = 1 are undone."""
 
     needs_area = False
-    is_reversible = True
 
     def __init__(self, damping):
         self.damping = damping
+        self.is_reversible = damping == 1
 
     def start(self, system, t, y):
         """Return the state at the beginning."""
@@ -76,32 +77,44 @@ class AsynchronousLeapfrog:
         after = self.step(system, t0, t1, state, w)
         return after, (after.v - state.v) * ((t1 - t0) / (2 * self.damping))
 
-    def keep(self, state):
-        """Return the arrays of the last state that the way back begins with."""
-        return tuple(state)
-
-    def start_backward(self, system, t, kept):
+    def start_backward(self, system, t, state):
         """Return the last state with gradients of zero."""
-        zero = system.xp.zeros_like(kept[0])
-        return Adjoint(*kept, zero, zero)
+        y, v = state
+        zero = system.xp.zeros_like(y)
+        return Adjoint(y, v, zero, zero)
 
     def step_backward(self, system, t0, t1, adjoint, w, wants_noise):
         """Undo a step; return the state with gradients, and None for that of the noise."""
-        y, v, grad_y, grad_v = adjoint
-        half, damping = (t1 - t0) / 2, self.damping
+        y, v, *grads = adjoint
+        half = (t1 - t0) / 2
         k = y - v * half
         u, residuals = system.drift.forward(t0 + half, k)
-        v = u * (2 * damping / (2 * damping - 1)) - v * (1 / (2 * damping - 1))
+        v = u * 2 - v
         y = k - v * half
+        return Adjoint(y, v, *self.pull_back(system, (half, residuals), grads, False)[0]), None
 
+    def step_forward(self, system, t0, t1, state, w):
+        """Return the state after a step, and what its gradient needs."""
+        y, v = state
+        half = (t1 - t0) / 2
+        k = y + v * half
+        u, residuals = system.drift.forward(t0 + half, k)
+        new_v = u * (2 * self.damping)
+        new_v += v * (1 - 2 * self.damping)
+        return State(k + new_v * half, new_v), (half, residuals)
+
+    def pull_back(self, system, tape, grads, wants_noise):
+        """Return the gradients with respect to the state before a step; there is no noise."""
+        half, residuals = tape
+        grad_y, grad_v = grads
         b = grad_y * half
         b += grad_v
-        through_field = system.drift.backward(residuals, b * (2 * damping))
+        through_field = system.drift.backward(residuals, b * (2 * self.damping))
         if through_field is not None:
             grad_y = grad_y + through_field
-        b *= 1 - 2 * damping
+        b *= 1 - 2 * self.damping
         b += grad_y * half
-        return Adjoint(y, v, grad_y, b), None
+        return (grad_y, b), None
 
     def add_gradient(self, adjoint, grad_y):
         """Return the state with one more gradient with respect to y."""
@@ -109,6 +122,10 @@ class AsynchronousLeapfrog:
 
     def finish_backward(self, system, t, adjoint):
         """Return the gradient with respect to y0, with which v begins, too."""
-        _, residuals = system.drift.forward(t, adjoint.y)
-        through_field = system.drift.backward(residuals, adjoint.grad_v)
-        return adjoint.grad_y if through_field is None else adjoint.grad_y + through_field
+        return self.finish_pull_back(system, t, adjoint.y, (adjoint.grad_y, adjoint.grad_v))
+
+    def finish_pull_back(self, system, t, y0, grads):
+        """Return the gradient with respect to y0, given those with respect to y and v."""
+        _, residuals = system.drift.forward(t, y0)
+        through_field = system.drift.backward(residuals, grads[1])
+        return grads[0] if through_field is None else grads[0] + through_field

@@ -212,8 +212,9 @@ class RungeKutta:
         after = (self.sum(system, self.result, values, h, vectors, state[0]),)
         return after, StepTape(h, noise, vectors, values, residuals)
 
-    def step_backward(self, system, tape, grad, wants_noise):
+    def pull_back(self, system, tape, grads, wants_noise):
         """Return the gradients with respect to the state before a step, and to its noise."""
+        (grad,) = grads
         h, vectors = tape.h, tape.vectors
         grad_f, grad_g = [None] * len(self.stages), [None] * len(self.stages)
         grad_vectors = [None] * len(vectors)
@@ -245,7 +246,11 @@ class RungeKutta:
             if u is not None:
                 grad = grad + u
                 spread(self.stages[j][3], u)
-        return grad, self.noise_gradient(system, tape, grad_vectors) if wants_noise else None
+        return (grad,), self.noise_gradient(system, tape, grad_vectors) if wants_noise else None
+
+    def finish_pull_back(self, system, t, y0, grads):
+        """Return the gradient with respect to y0."""
+        return grads[0]
 
     def sum(self, system, terms, values, h, vectors, y):
         """Return y plus the terms of a row, in a new array unless there are none."""

@@ -5,6 +5,8 @@ the driver X = (t, W). They evaluate F, multiply its value by an increment (h, W
 back, multiply gradients by the transposes of both. A field that is None is zero, and costs nothing.
 """
 
+from typing import Any
+
 from pysig._core.array import namespace_of
 
 NOISES = ("diagonal", "scalar", "additive", "general")
@@ -116,7 +118,7 @@ class CheckedField:
 
     def __call__(self, t, y):
         """Return the value."""
-        value = self.value(t, y)
+        value: Any = self.value(t, y)
         if type(value) is not self.kind or value.shape != self.shape or value.dtype != self.dtype:
             self._refuse(value, t)
         if self.checks_finite:

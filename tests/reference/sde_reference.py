@@ -133,7 +133,7 @@ class Drift:
     """tanh(A y + b) cos(t) - y / 5, with its gradient."""
 
     def __init__(self, A: Any, b: Any) -> None:
-        self.parameters = {"A": A, "b": b}
+        self.parameters: Any = {"A": A, "b": b}
 
     @staticmethod
     def plain(parameters: Any, t: float, y: Any) -> Any:
@@ -154,7 +154,7 @@ class Diagonal:
     """0.4 + 0.3 sin(s y + t), component by component; the gradient is a tuple."""
 
     def __init__(self, s: Any) -> None:
-        self.parameters = (s,)
+        self.parameters: Any = (s,)
 
     @staticmethod
     def plain(parameters: Any, t: float, y: Any) -> Any:
@@ -191,7 +191,7 @@ class Additive:
     """(1 + t) C, the same matrix for every y; it has no gradient with respect to y."""
 
     def __init__(self, C: Any) -> None:
-        self.parameters = [C]
+        self.parameters: Any = [C]
 
     @staticmethod
     def plain(parameters: Any, t: float, y: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,10 @@ def brownian(shape=(2, 3), **options):
     return pysig.BrownianInterval(0, 1, shape, seed=1, **options)
 
 
-def solve(f=drift, g=diffusion, y0=Y0, ts=(0, 0.5, 1), bm=None, dt=0.1, **options):
+def solve(
+    f: Any = drift, g: Any = diffusion, y0: Any = Y0, ts: Any = (0, 0.5, 1), bm: Any = None,
+    dt: Any = 0.1, **options: Any,
+) -> Any:  # fmt: skip
     """Solve the example, in which something is replaced."""
     return pysig.sdeint(f, g, y0, ts, brownian() if bm is None else bm, dt=dt, **options)
 
@@ -115,6 +120,13 @@ def test_bad_fields_are_reported_with_time_and_step(method):
 def test_diffusion_is_named():
     with pytest.raises(FloatingPointError, match=r"diffusion at t = 0\.[56]"):
         solve(g=lambda t, y: y * (np.nan if t > 0.45 else 1))
+
+
+def test_fields_that_are_not_functions():
+    """A field that gives NaN once only: the steps are repeated in vain."""
+    values = iter([1, 1, np.nan])
+    with pytest.raises(FloatingPointError, match="finite when the steps were repeated"):
+        solve(f=lambda t, y: y * next(values, 1))
 
 
 def test_start_is_not_finite():

@@ -86,7 +86,7 @@ def test_weak_order(method):
     growth, level, paths = 0.4, 0.4, 20_000
     brownian = pysig.BrownianInterval(0, 1, (paths, 1), seed=4, tolerance=1 / 16)
     ito = level**2 / 2 if method in ("euler", "milstein") else 0
-    exact = np.exp(growth - ito + level * brownian(0, 1))
+    exact = np.exp(growth - ito + level * np.asarray(brownian(0, 1)))
     biases = []
     for steps in (2, 4, 8):
         ys = pysig.sdeint(

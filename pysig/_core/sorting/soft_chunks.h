@@ -17,7 +17,9 @@ static inline soft_range soft_chunk(ptrdiff_t n, ptrdiff_t chunk) {
 
 ALWAYS_INLINE void soft_run_tasks(const soft_workspace *workspace, soft_task *task, void *context,
                                   ptrdiff_t count) {
-    if (workspace->threads > 1 && count > 1)
+    if (count == 1)
+        task(context, 0);
+    else if (workspace->threads > 1)
         workspace->run(task, context, count, workspace->threads);
     else
         for (ptrdiff_t i = 0; i < count; i++) task(context, i);

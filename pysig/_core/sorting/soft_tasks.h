@@ -109,8 +109,9 @@ static int NAME(soft_try_row)(const soft_problem *problem, ptrdiff_t row,
     const REAL *x = (const REAL *)problem->x + row * n;
     if (n == 1 && x[0] != x[0]) return SOFT_NAN;
     const int known = NAME(soft_order)(x, n, problem->sign, workspace);
-    /* Bins are faster but for the shortest rows, as they need no permutation. */
-    if (problem->kind == SOFT_RANK_L2 && (known == SOFT_UNSORTED || n > 64)) {
+    /* Bins need no permutation; but short rows in order are faster without, unless they are one block. */
+    const int is_near = fabs((double)x[n - 1] - (double)x[0]) <= problem->strength;
+    if (problem->kind == SOFT_RANK_L2 && (known == SOFT_UNSORTED || n > 64 || is_near)) {
         REAL *value = (REAL *)problem->value + row * n;
         int32_t *blocks = problem->blocks ? problem->blocks + row * n : NULL;
         if (NAME(soft_rank_bins)(x, n, problem->sign, problem->strength, value, blocks, workspace))

@@ -386,11 +386,11 @@ class BrownianInterval:
         m = self._noise_shape[-1]
         area = xp.zeros((*self._noise_shape, m), self.dtype)
         if area.size and start < end:
-            w_rows, h_rows = (sign * w).reshape(-1, m), h.reshape(-1, m)
+            w_rows, h_rows = (w if sign > 0 else -w).reshape(-1, m), h.reshape(-1, m)
             length = (end - start) / self._cells * (self.t1 - self.t0)
             foster = self.levy_area == "foster"
             self._tree.area(start, end, length, foster, w_rows, h_rows, area.reshape(-1, m, m))
-            area = sign * area
+            area = area if sign > 0 else -area
         factor = self._covariance_factor
         if factor is not None:
             area = factor @ area @ factor.T

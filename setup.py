@@ -162,7 +162,9 @@ class BuildExtensions(build_ext):
 
 def extensions():
     """One extension module for each .pyx file."""
-    headers = sorted(str(path) for suffix in ("h", "pxd") for path in CORE.rglob(f"*.{suffix}"))
+    headers = sorted(
+        str(path) for suffix in ("h", "pxd", "pxi") for path in CORE.rglob(f"*.{suffix}")
+    )
     macros: list[tuple[str, str | None]] = [("PYSIG_EMULATE_SIMD" if DEBUG else "NDEBUG", None)]
     if ABI3:
         macros.append(("Py_LIMITED_API", "0x{:02X}{:02X}0000".format(*OLDEST_PYTHON)))

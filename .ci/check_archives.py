@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 WHEEL_TAG = "-cp311-abi3-"
-SOURCES = (".pyx", ".pxd", ".pyi", ".h", ".cu", ".cuh")
+SOURCES = (".pyx", ".pxd", ".pxi", ".pyi", ".h", ".cu", ".cuh")
 # What type checkers read, and what CuPy compiles: the CUDA sources with all they may include.
 USED_AT_RUN_TIME = (".pyi", ".h", ".cu", ".cuh")
 

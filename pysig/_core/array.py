@@ -158,6 +158,20 @@ def check_broadcast(array, shape, name, allowed):
         )
 
 
+def check_residuals(residuals, kind):
+    """Raise TypeError unless the residuals are of the kind that the forward function returns."""
+    if not isinstance(residuals, kind):
+        raise TypeError(f"residuals must be {kind.__name__}, not {type(residuals).__name__}")
+
+
+def grad_array(grad, shape, dtype, what="the result"):
+    """Return `grad` as an array of this type, and of this shape, which is that of `what`."""
+    grad = real_array(grad, "grad", dtype)
+    if grad.shape != shape:
+        raise ValueError(f"grad must have the shape of {what}, {shape}, not {grad.shape}")
+    return grad
+
+
 def broadcast(array, shape):
     """Return `array` broadcast to `shape` in C order."""
     if array.shape == shape:

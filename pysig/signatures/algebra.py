@@ -18,8 +18,10 @@ from pysig._core.array import (
     Array,
     boolean,
     broadcast,
+    check_residuals,
     device_of,
     empty,
+    grad_array,
     integer,
     namespace,
     namespace_of,
@@ -216,7 +218,7 @@ def signature_inverse_backward(residuals, grad):
     """
     check_residuals(residuals, SignatureInverseResiduals)
     shape, dtype, *options = residuals
-    grad = check_grad(grad, shape, dtype)
+    grad = grad_array(grad, shape, dtype)
     with device_of(grad):
         return antipode(grad, *options)
 
@@ -351,7 +353,7 @@ def tensor_inverse_backward(residuals, grad):
     check_residuals(residuals, TensorInverseResiduals)
     inverse, *options = residuals
     namespace(inverse=inverse, grad=grad)
-    grad = check_grad(grad, inverse.shape, inverse.dtype)
+    grad = grad_array(grad, inverse.shape, inverse.dtype)
     with device_of(grad):
         return inverse_gradient(inverse, grad, *options)
 
@@ -505,7 +507,7 @@ def signature_scale_backward(residuals, grad):
     signature, scales = residuals[:2]
     namespace(signature=signature, grad=grad)
     shape = (*broadcast_batches(signature, scales, "signature", "scales"), signature.shape[-1])
-    grad = check_grad(grad, shape, signature.dtype)
+    grad = grad_array(grad, shape, signature.dtype)
     with device_of(grad):
         gradients = scale_gradients(residuals, grad)
         return SignatureScaleGradients(
@@ -767,20 +769,6 @@ def check_tensor(tensor, channels, depth, scalar_term, name="signature"):
             f"scalar_term={scalar_term}, but has the shape {tensor.shape}"
         )
     return tensor, channels, depth, scalar_term
-
-
-def check_residuals(residuals, kind):
-    """Raise TypeError unless the residuals are of the kind."""
-    if not isinstance(residuals, kind):
-        raise TypeError(f"residuals must be {kind.__name__}, not {type(residuals).__name__}")
-
-
-def check_grad(grad, shape, dtype):
-    """Return the gradient as an array of this shape and type."""
-    grad = real_array(grad, "grad", dtype)
-    if grad.shape != shape:
-        raise ValueError(f"grad must have the shape of the result, {shape}, not {grad.shape}")
-    return grad
 
 
 def broadcast_batches(first, second, first_name, second_name):

@@ -24,14 +24,15 @@ from pysig._core.array import (
     Array,
     boolean,
     check_broadcast,
+    check_residuals,
     device_of,
     empty,
+    grad_array,
     namespace,
     namespace_of,
     real_array,
     sum_to_shape,
 )
-from pysig.signatures.algebra import check_grad, check_residuals
 from pysig.signatures.signature import check_lengths
 
 __all__ = [
@@ -241,7 +242,7 @@ def time_augment_backward(residuals, grad):
     """
     check_residuals(residuals, TimeAugmentResiduals)
     *leading, channels = residuals.shape
-    grad = check_grad(grad, (*leading, channels + 1), residuals.dtype)
+    grad = grad_array(grad, (*leading, channels + 1), residuals.dtype)
     with device_of(grad):
         path_gradient, time_gradient = split_channels(grad, residuals.last)
         if residuals.times_shape is None:
@@ -369,7 +370,7 @@ def lead_lag_backward(residuals, grad):
     """
     check_residuals(residuals, LeadLagResiduals)
     *batch_shape, length, channels = residuals.shape
-    grad = check_grad(grad, (*batch_shape, 2 * length - 1, 2 * channels), residuals.dtype)
+    grad = grad_array(grad, (*batch_shape, 2 * length - 1, 2 * channels), residuals.dtype)
     with device_of(grad):
         lead, lag = grad[..., :channels], grad[..., channels:]
         result = lead[..., ::2, :] + lag[..., ::2, :]
@@ -489,7 +490,7 @@ def basepoint_augment_backward(residuals, grad):
     """
     check_residuals(residuals, BasepointAugmentResiduals)
     *batch_shape, length, channels = residuals.shape
-    grad = check_grad(grad, (*batch_shape, length + 1, channels), residuals.dtype)
+    grad = grad_array(grad, (*batch_shape, length + 1, channels), residuals.dtype)
     with device_of(grad):
         path_gradient = grad[..., 1:, :].copy()
         if residuals.basepoint_shape is None:
@@ -625,7 +626,7 @@ def invisibility_reset_augment_backward(residuals, grad):
     check_residuals(residuals, InvisibilityResetAugmentResiduals)
     lengths, shape, dtype, last = residuals
     *batch_shape, length, channels = shape
-    grad = check_grad(grad, (*batch_shape, length + 2, channels + 1), dtype)
+    grad = grad_array(grad, (*batch_shape, length + 2, channels + 1), dtype)
     with device_of(grad):
         xp = namespace_of(grad)
         points, _ = split_channels(grad, last)
@@ -743,7 +744,7 @@ def cumulative_sum_backward(residuals, grad):
     See `cumulative_sum_forward`.
     """
     check_residuals(residuals, CumulativeSumResiduals)
-    grad = check_grad(grad, residuals.shape, residuals.dtype)
+    grad = grad_array(grad, residuals.shape, residuals.dtype)
     with device_of(grad):
         xp = namespace_of(grad)
         return xp.ascontiguousarray(grad[..., ::-1, :].cumsum(axis=-2)[..., ::-1, :])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pysig._core.array import Array, namespace, namespace_of, real_array
+from pysig._core.array import Array, check_residuals, namespace, namespace_of, real_array
 from pysig.signatures.signature import SignatureResiduals, evaluate, signature_backward
 from pysig.signatures.signature import check as check_signature
 
@@ -153,10 +153,7 @@ def expected_signature_backward(residuals, grad):
     --------
     See `expected_signature_forward`.
     """
-    if not isinstance(residuals, ExpectedSignatureResiduals):
-        raise TypeError(
-            f"residuals must be ExpectedSignatureResiduals, not {type(residuals).__name__}"
-        )
+    check_residuals(residuals, ExpectedSignatureResiduals)
     paths = residuals.paths
     namespace(paths=paths, grad=grad)
     grad = real_array(grad, "grad", paths.dtype)

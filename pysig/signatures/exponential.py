@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pysig._core.array import Array, boolean, empty, integer, namespace, real_array
+from pysig._core.array import Array, boolean, check_residuals, empty, integer, namespace, real_array
 from pysig._core.signatures import exponential as cpu_kernel
 from pysig._core.signatures.lyndon import kernel_basis
 from pysig.signatures.signature import LARGEST_DEPTH, count_words
@@ -311,12 +311,6 @@ def check_last_axis(array, size, name, what):
         raise ValueError(
             f"{name} must have the shape (..., {what}) with the last axis {size}, not {array.shape}"
         )
-
-
-def check_residuals(residuals, expected):
-    """Raise TypeError unless the residuals are those of the forward function."""
-    if not isinstance(residuals, expected):
-        raise TypeError(f"residuals must be {expected.__name__}, not {type(residuals).__name__}")
 
 
 def evaluate(tensor, channels, depth, *, logarithm, size, scalar=None, mode="expand"):

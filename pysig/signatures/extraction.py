@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pysig._core.array import device_of, integer, namespace_of
-from pysig.signatures.algebra import check_grad, check_residuals, check_tensor
+from pysig._core.array import check_residuals, device_of, grad_array, integer, namespace_of
+from pysig.signatures.algebra import check_tensor
 from pysig.signatures.words import word_to_index
 
 __all__ = [
@@ -137,7 +137,7 @@ def extract_signature_term_backward(residuals, grad):
     shape, dtype, places = residuals
     # An array of no memory that has the shape: what indexing gives is asked, not repeated.
     last = np.broadcast_to(np.float32(0), shape)[..., places]
-    grad = check_grad(grad, last.shape, dtype)
+    grad = grad_array(grad, last.shape, dtype)
     with device_of(grad):
         result = namespace_of(grad).zeros(shape, dtype)
         if not isinstance(places, list):

@@ -13,13 +13,15 @@ from typing import NamedTuple
 from pysig._core.array import (
     Array,
     check_broadcast,
+    check_residuals,
     device_of,
+    grad_array,
     namespace,
     namespace_of,
     real_array,
     sum_to_shape,
 )
-from pysig.signatures.algebra import check_grad, check_residuals, check_tensor, levels
+from pysig.signatures.algebra import check_tensor, levels
 
 __all__ = [
     "InvertSignatureGradients",
@@ -193,7 +195,7 @@ def invert_signature_backward(residuals, grad):
     signature, increments, position_shape, depth, scalar_term = residuals
     namespace(signature=signature, grad=grad)
     *batch_shape, _, channels = increments.shape
-    grad = check_grad(grad, (*batch_shape, depth + 1, channels), signature.dtype)
+    grad = grad_array(grad, (*batch_shape, depth + 1, channels), signature.dtype)
     with device_of(grad):
         xp = namespace_of(grad)
         options = channels, depth, scalar_term

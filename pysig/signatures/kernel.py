@@ -32,8 +32,10 @@ import numpy as np
 
 from pysig._core.array import (
     Array,
+    check_residuals,
     device_of,
     empty,
+    grad_array,
     integer,
     namespace,
     namespace_of,
@@ -208,7 +210,7 @@ def signature_kernel_backward(residuals, grad):
     x, y, *options = residuals
     namespace(x=x, grad=grad)
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    grad = check_grad(grad, batch, x.dtype)
+    grad = grad_array(grad, batch, x.dtype, "the kernels")
     x_shape, y_shape = (*batch, *x.shape[-2:]), (*batch, *y.shape[-2:])
     xp, kernel = library(x)
     if not grad.size:
@@ -351,7 +353,7 @@ def signature_gram_backward(residuals, grad):
     x, y, *options = residuals
     other, symmetric = gram_sides(residuals)
     namespace(x=x, grad=grad)
-    grad = check_grad(grad, (*x.shape[:-2], *other.shape[:-2]), x.dtype)
+    grad = grad_array(grad, (*x.shape[:-2], *other.shape[:-2]), x.dtype, "the kernels")
     xp, kernel = library(x)
     if not grad.size:
         zeros = None if y is None else xp.zeros(y.shape, y.dtype)
@@ -449,20 +451,6 @@ def check_static_kernel(static_kernel, sigma):
             f"sigma must be positive and finite, at least {SMALLEST_SIGMA:.3g}, not {sigma}"
         )
     return static_kernel, sigma
-
-
-def check_residuals(residuals, kind):
-    """Raise TypeError unless the residuals are of the right kind."""
-    if not isinstance(residuals, kind):
-        raise TypeError(f"residuals must be {kind.__name__}, not {type(residuals).__name__}")
-
-
-def check_grad(grad, shape, dtype):
-    """Return `grad` as an array of this shape and type."""
-    grad = real_array(grad, "grad", dtype)
-    if grad.shape != shape:
-        raise ValueError(f"grad must have the shape of the kernels, {shape}, not {grad.shape}")
-    return grad
 
 
 # ---------------------------------------------------------------------------------------- kernels

@@ -41,6 +41,7 @@ from pysig._core.array import (
     Array,
     boolean,
     broadcast,
+    check_residuals,
     empty,
     namespace,
     real_array,
@@ -50,7 +51,7 @@ from pysig._core.signatures import exponential as cpu_exponential
 from pysig._core.signatures import logsignature as cpu_logsignature
 from pysig._core.signatures.lyndon import kernel_basis, lyndon_count
 from pysig.signatures import exponential, signature
-from pysig.signatures.exponential import as_rows, check_last_axis, check_residuals
+from pysig.signatures.exponential import as_rows, check_last_axis
 from pysig.signatures.signature import SignatureGradients, SignatureResiduals, count_words
 
 __all__ = [

@@ -13,7 +13,7 @@ those of Gretton, Borgwardt, Rasch, Schölkopf and Smola, "A kernel two-sample t
 import math
 from typing import NamedTuple
 
-from pysig._core.array import Array, boolean, namespace, namespace_of, real_array
+from pysig._core.array import Array, boolean, check_residuals, namespace, namespace_of, real_array
 from pysig.signatures.kernel import (
     SignatureGramResiduals,
     check_orders,
@@ -170,8 +170,7 @@ def signature_mmd_backward(residuals, grad):
     --------
     See `signature_mmd_forward`.
     """
-    if not isinstance(residuals, SignatureMmdResiduals):
-        raise TypeError(f"residuals must be SignatureMmdResiduals, not {type(residuals).__name__}")
+    check_residuals(residuals, SignatureMmdResiduals)
     x, y, unbiased = residuals[:3]
     namespace(x=x, grad=grad)
     grad = real_array(grad, "grad", x.dtype)

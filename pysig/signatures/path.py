@@ -20,6 +20,7 @@ import numpy as np
 from pysig._core.array import (
     Array,
     broadcast,
+    check_residuals,
     empty,
     is_cupy,
     namespace,
@@ -30,6 +31,7 @@ from pysig._core.array import (
 from pysig._core.signatures import path as path_rows
 from pysig.signatures import pieces
 from pysig.signatures import signature as whole
+from pysig.signatures.logsignature import signature_to_logsignature
 from pysig.signatures.product import (
     check_grad,
     device_of,
@@ -290,8 +292,7 @@ class Path:
         --------
         See `signature_forward`.
         """
-        if not isinstance(residuals, PathResiduals):
-            raise TypeError(f"residuals must be PathResiduals, not {type(residuals).__name__}")
+        check_residuals(residuals, PathResiduals)
         grad = check_grad(grad, result_shape(residuals), residuals.points, "signatures")
         with device_of(grad):
             gradient = path_gradient(residuals, grad)
@@ -326,8 +327,6 @@ class Path:
         TypeError
             If `start` or `end` are not integers.
         """
-        from pysig.signatures.logsignature import signature_to_logsignature
-
         return signature_to_logsignature(
             self.signature(start, end),
             self.channels,

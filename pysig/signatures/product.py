@@ -21,8 +21,10 @@ import numpy as np
 from pysig._core.array import (
     FLOAT64,
     Array,
+    check_residuals,
     device_of,
     empty,
+    grad_array,
     namespace,
     namespace_of,
     real_array,
@@ -181,10 +183,7 @@ def signature_combine_backward(residuals, grad):
     --------
     See `signature_combine_forward`.
     """
-    if not isinstance(residuals, SignatureCombineResiduals):
-        raise TypeError(
-            f"residuals must be SignatureCombineResiduals, not {type(residuals).__name__}"
-        )
+    check_residuals(residuals, SignatureCombineResiduals)
     first, second, channels, depth, scalar_term = residuals
     lead = leading_axes(first, second)
     grad = check_grad(grad, (*lead, first.shape[-1]), first, "product")
@@ -252,10 +251,7 @@ def check_words(array, name, words):
 def check_grad(grad, shape, like, name):
     """Return `grad` as an array of this shape, and of the type of `like`, or raise an error."""
     namespace(signatures=like, grad=grad)
-    grad = real_array(grad, "grad", like.dtype)
-    if grad.shape != shape:
-        raise ValueError(f"grad must have the shape of the {name}, {shape}, not {grad.shape}")
-    return grad
+    return grad_array(grad, shape, like.dtype, f"the {name}")
 
 
 def evaluate_pair(residuals):
@@ -400,10 +396,7 @@ def multi_signature_combine_backward(residuals, grad):
     --------
     See `multi_signature_combine_forward`.
     """
-    if not isinstance(residuals, MultiSignatureCombineResiduals):
-        raise TypeError(
-            f"residuals must be MultiSignatureCombineResiduals, not {type(residuals).__name__}"
-        )
+    check_residuals(residuals, MultiSignatureCombineResiduals)
     signatures, shapes, channels, depth, scalar_term = residuals
     grad = check_grad(grad, product_shape(residuals), signatures, "product")
     xp = namespace_of(signatures)

@@ -20,8 +20,10 @@ from pysig._core.array import (
     boolean,
     broadcast,
     check_broadcast,
+    check_residuals,
     device_of,
     empty,
+    grad_array,
     integer,
     namespace,
     namespace_of,
@@ -30,7 +32,6 @@ from pysig._core.array import (
 )
 from pysig._core.signatures import projection as cpu_kernel
 from pysig._core.signatures import projection_arrays as array_kernel
-from pysig.signatures.algebra import check_grad, check_residuals
 from pysig.signatures.augment import check_path
 from pysig.signatures.extraction import rounds
 from pysig.signatures.signature import LARGEST_DEPTH, check_lengths
@@ -295,7 +296,7 @@ def signature_words_backward(residuals, grad):
     check_residuals(residuals, SignatureWordsResiduals)
     increments = residuals.increments
     namespace(increments=increments, grad=grad)
-    grad = check_grad(grad, result_shape(residuals), increments.dtype)
+    grad = grad_array(grad, result_shape(residuals), increments.dtype)
     with device_of(grad):
         gradient = increments_gradient(residuals, grad)
         if residuals.lengths is not None:

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pysig._core.array import device_of, integer, namespace_of
-from pysig.signatures.algebra import check_grad, check_residuals, check_tensor, levels
+from pysig._core.array import check_residuals, device_of, grad_array, integer, namespace_of
+from pysig.signatures.algebra import check_tensor, levels
 from pysig.signatures.shuffle import interleave
 
 __all__ = [
@@ -160,7 +160,7 @@ def rotation_invariants_2d_backward(residuals, grad):
     shape, dtype, depth, kind, scalar_term = residuals
     words = [invariant_words(k, kind) for k in range(2, depth + 1, 2)]
     invariants = sum(len(real) + len(imaginary) for real, imaginary in words)
-    grad = check_grad(grad, (*shape[:-1], invariants), dtype)
+    grad = grad_array(grad, (*shape[:-1], invariants), dtype)
     with device_of(grad):
         xp = namespace_of(grad)
         result = xp.zeros(shape, dtype)

@@ -21,19 +21,16 @@ import numpy as np
 from pysig._core.array import (
     Array,
     broadcast,
+    check_residuals,
     device_of,
     empty,
+    grad_array,
     namespace,
     namespace_of,
     real_array,
     sum_to_shape,
 )
-from pysig.signatures.algebra import (
-    broadcast_batches,
-    check_grad,
-    check_residuals,
-    check_tensor,
-)
+from pysig.signatures.algebra import broadcast_batches, check_tensor
 
 __all__ = [
     "ShuffleProductGradients",
@@ -177,7 +174,7 @@ def shuffle_product_backward(residuals, grad):
     first, second = residuals[:2]
     namespace(first=first, grad=grad)
     batch_shape = broadcast_batches(first, second, "first", "second")
-    grad = check_grad(grad, (*batch_shape, first.shape[-1]), first.dtype)
+    grad = grad_array(grad, (*batch_shape, first.shape[-1]), first.dtype)
     with device_of(grad):
         gradients = pull_back(residuals, grad)
         return ShuffleProductGradients(

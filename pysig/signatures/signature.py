@@ -26,6 +26,7 @@ from pysig._core.array import (
     boolean,
     broadcast,
     check_broadcast,
+    check_residuals,
     empty,
     integer,
     is_cupy,
@@ -272,8 +273,7 @@ def signature_backward(residuals, grad):
     --------
     See `signature_forward`.
     """
-    if not isinstance(residuals, SignatureResiduals):
-        raise TypeError(f"residuals must be SignatureResiduals, not {type(residuals).__name__}")
+    check_residuals(residuals, SignatureResiduals)
     path = residuals.path
     namespace(path=path, grad=grad)
     grad = real_array(grad, "grad", path.dtype)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pysig._core.array import Array, boolean, empty, integer, namespace_of
+from pysig._core.array import Array, boolean, check_residuals, empty, integer, namespace_of
 from pysig.signatures import pieces
 from pysig.signatures import signature as whole
 from pysig.signatures.product import (
@@ -167,10 +167,7 @@ def signature_windows_backward(residuals, grad):
     --------
     See `signature_windows_forward`.
     """
-    if not isinstance(residuals, SignatureWindowsResiduals):
-        raise TypeError(
-            f"residuals must be SignatureWindowsResiduals, not {type(residuals).__name__}"
-        )
+    check_residuals(residuals, SignatureWindowsResiduals)
     path = residuals.path
     shape = result_shape(residuals)
     grad = check_grad(grad, shape, path, "signatures")

@@ -23,13 +23,14 @@ from pysig._core.array import (
     boolean,
     broadcast,
     check_broadcast,
+    check_residuals,
     namespace,
     real_array,
     sum_to_shape,
 )
 from pysig._core.axis import from_rows, to_rows
 from pysig._core.sorting import isotonic as cpu_kernel
-from pysig.sorting.soft import check_grad, check_residuals, check_rows, sort_rows
+from pysig.sorting.soft import check_grad, check_rows, sort_rows
 
 __all__ = [
     "IsotonicGradients",

@@ -10,13 +10,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pysig._core.array import boolean, device_of, integer, namespace, namespace_of, real_array
+from pysig._core.array import (
+    boolean,
+    check_residuals,
+    device_of,
+    integer,
+    namespace,
+    namespace_of,
+    real_array,
+)
 from pysig._core.axis import from_rows, to_rows
 from pysig.sorting.isotonic import check_regularization
 from pysig.sorting.soft import (
     SoftRankResiduals,
     SoftSortResiduals,
-    check_residuals,
     check_rows,
     check_small_grad,
     soft_rank,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pysig._core.array import device_of, integer, namespace_of
+from pysig._core.array import check_residuals, device_of, integer, namespace_of
 from pysig._core.axis import from_rows
 from pysig.sorting.isotonic import (
     PermutahedronResiduals,
@@ -21,7 +21,6 @@ from pysig.sorting.isotonic import (
 from pysig.sorting.soft import (
     SoftSortResiduals,
     check_grad,
-    check_residuals,
     check_rows,
     check_small_grad,
     check_strength,

@@ -45,7 +45,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pysig._core.array import boolean, device_of, namespace, namespace_of, real_array
+from pysig._core.array import (
+    boolean,
+    check_residuals,
+    device_of,
+    grad_array,
+    namespace,
+    namespace_of,
+    real_array,
+)
 from pysig._core.axis import axis_number, from_rows, moved_shape, reshaped, to_rows
 from pysig._core.sorting import soft as cpu_kernel
 
@@ -425,12 +433,6 @@ def check_rows(x, axis, name="x"):
     return x, to_rows(x, axis), axis
 
 
-def check_residuals(residuals, kind):
-    """Raise TypeError unless the residuals are of this kind."""
-    if not isinstance(residuals, kind):
-        raise TypeError(f"residuals must be {kind.__name__}, not {type(residuals).__name__}")
-
-
 def result_shape(moved, axis):
     """Return the shape of the result; `moved` has its axis last."""
     *others, n = moved.shape
@@ -440,9 +442,7 @@ def result_shape(moved, axis):
 def check_grad(grad, shape, dtype, axis, what, of):
     """Return `grad` as an array, and as rows; `of` is an array of the residuals."""
     namespace(residuals=of, grad=grad)
-    grad = real_array(grad, "grad", dtype)
-    if grad.shape != shape:
-        raise ValueError(f"grad must have the shape of {what}, {shape}, not {grad.shape}")
+    grad = grad_array(grad, shape, dtype, what)
     return grad, to_rows(grad, axis)
 
 
@@ -452,10 +452,7 @@ def check_small_grad(grad, shape, dtype, what, of):
         with device_of(of):
             grad = namespace_of(of).full((), float(grad), dtype)
     namespace(residuals=of, grad=grad)
-    grad = real_array(grad, "grad", dtype)
-    if grad.shape != shape:
-        raise ValueError(f"grad must have the shape of {what}, {shape}, not {grad.shape}")
-    return grad
+    return grad_array(grad, shape, dtype, what)
 
 
 def sort_rows(rows, order):

@@ -180,7 +180,6 @@ def test_queries_of_any_shape_are_as_slices(rng):
 @pytest.mark.parametrize("mode", ["words", "brackets", "expand"])
 @pytest.mark.parametrize("scalar_term", [False, True])
 def test_logsignature(rng, mode, scalar_term):
-    pytest.importorskip("pysig.signatures.logsignature")
     points = short_path(rng, 2, 90, 3)
     path = pysig.Path(points, 3, scalar_term=scalar_term)
     value = path.logsignature([0, 5, 70], [90, 60, 71], mode=mode)

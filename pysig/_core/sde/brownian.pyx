@@ -3,17 +3,13 @@
 The arguments arrive checked; times are in cells, from 0 to their number.
 """
 
-from cpython.buffer cimport (
-    PyBUF_SIMPLE,
-    PyBUF_WRITABLE,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_WRITABLE
 from cython.parallel cimport prange, threadid
 from libc.math cimport fabs, rint, sqrt
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 
+from pysig._core.memory cimport address
 from pysig._core.threads cimport num_threads
 
 import threading
@@ -97,16 +93,6 @@ cdef int LEVEL = SIMD_LEVELS[simd_level()]
 cdef double EPSILON_32 = np.finfo(np.float32).eps, EPSILON_64 = np.finfo(np.float64).eps
 cdef object FLOAT32 = np.float32
 cdef Py_ssize_t TASK = 512  # operations on chunks that one thread does at least, some 50 us
-
-
-cdef void *address(array, int flags=PyBUF_SIMPLE) except? NULL:
-    """Where the numbers of an array begin; NULL for None. The caller keeps the array alive."""
-    cdef Py_buffer view
-    if array is None:
-        return NULL
-    PyObject_GetBuffer(array, &view, flags)
-    PyBuffer_Release(&view)
-    return view.buf
 
 
 cdef threefry_block as_block(words) except *:

@@ -4,15 +4,10 @@ The arrays arrive checked: C-contiguous, of one floating-point type, of the shap
 say.
 """
 
-from cpython.buffer cimport (
-    PyBUF_SIMPLE,
-    PyBUF_WRITABLE,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_WRITABLE
 from cython.parallel cimport prange, threadid
-from libc.stdlib cimport free
 
+from pysig._core.memory cimport Memory, address, round_up
 from pysig._core.threads cimport num_threads
 
 import numpy as np
@@ -41,45 +36,15 @@ cdef extern from "signatures/kernel.h" nogil:
         Py_ssize_t slots, forward_tasks, backward_tasks
 
     int KERNEL_LINEAR, KERNEL_RBF, KERNEL_PAIRS, KERNEL_GRAM, KERNEL_SYMMETRIC
-    size_t SIMD_ALIGNMENT
     void kernel_make_plan(const kernel_problem *, kernel_plan *, int, Py_ssize_t) noexcept
     size_t kernel_workspace(const kernel_problem *, const kernel_plan *, int) noexcept
     void kernel_tasks(const kernel_problem *, const kernel_plan *, int, Py_ssize_t, Py_ssize_t,
                       void *) noexcept
-    void *aligned_alloc(size_t, size_t) noexcept
 
 
 STATIC_KERNELS = {"linear": KERNEL_LINEAR, "rbf": KERNEL_RBF}
 
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
-
-
-cdef class Memory:
-    """Aligned memory that lives as long as the object."""
-
-    cdef char *data
-
-    def __cinit__(self, size_t bytes):
-        self.data = <char *>aligned_alloc(SIMD_ALIGNMENT, round_up(bytes))
-        if self.data == NULL:
-            raise MemoryError(f"signature kernel: cannot allocate {bytes} bytes of working memory")
-
-    def __dealloc__(self):
-        free(self.data)
-
-
-cdef size_t round_up(size_t bytes) noexcept nogil:
-    return (bytes + SIMD_ALIGNMENT) // SIMD_ALIGNMENT * SIMD_ALIGNMENT
-
-
-cdef void *address(array, int flags=PyBUF_SIMPLE) except? NULL:
-    """Where the numbers of an array begin; NULL for None. The caller keeps the array alive."""
-    cdef Py_buffer view
-    if array is None:
-        return NULL
-    PyObject_GetBuffer(array, &view, flags)
-    PyBuffer_Release(&view)
-    return view.buf
 
 
 cdef int set_problem(kernel_problem *problem, x, y, pairs, symmetric, static_kernel,

@@ -3,20 +3,9 @@
 The tables are those of pysig/signatures/path.py. Arrays are C-contiguous, of intp, on the host.
 """
 
-from cpython.buffer cimport (
-    PyBUF_SIMPLE,
-    PyBUF_WRITABLE,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_WRITABLE
 
-
-cdef Py_ssize_t *address(array, int flags=PyBUF_SIMPLE) except? NULL:
-    """Where the numbers of an array begin. The caller keeps the array alive."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, flags)
-    PyBuffer_Release(&view)
-    return <Py_ssize_t *>view.buf
+from pysig._core.memory cimport address
 
 
 cdef Py_ssize_t highest_bit(Py_ssize_t number) noexcept nogil:
@@ -38,13 +27,13 @@ def find_rows(indices, inside, start, end, Py_ssize_t size, Py_ssize_t capacity)
     size: increments of a piece. capacity: pieces for which a level of the table has room.
     """
     cdef Py_ssize_t count = start.size, found = 0, i, a, b, left, right, level
-    cdef const Py_ssize_t *first = address(start)
-    cdef const Py_ssize_t *after = address(end)
-    cdef Py_ssize_t *suffix = address(indices, PyBUF_WRITABLE)
+    cdef const Py_ssize_t *first = <Py_ssize_t *>address(start)
+    cdef const Py_ssize_t *after = <Py_ssize_t *>address(end)
+    cdef Py_ssize_t *suffix = <Py_ssize_t *>address(indices, PyBUF_WRITABLE)
     cdef Py_ssize_t *begin = suffix + count
     cdef Py_ssize_t *rest = begin + count
     cdef Py_ssize_t *prefix = rest + count
-    cdef Py_ssize_t *numbers = address(inside, PyBUF_WRITABLE)
+    cdef Py_ssize_t *numbers = <Py_ssize_t *>address(inside, PyBUF_WRITABLE)
     with nogil:
         for i in range(count):
             suffix[i] = begin[i] = rest[i] = prefix[i] = -1

@@ -5,16 +5,11 @@ rows, words), or with a scalar term (batch, rows, 1 + words); the scalar term is
 Indices are arrays of intp, of rows that exist; a negative one stands for the factor 1.
 """
 
-from cpython.buffer cimport (
-    PyBUF_SIMPLE,
-    PyBUF_WRITABLE,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE
 from cython.parallel cimport prange, threadid
-from libc.stdlib cimport free
 from libc.string cimport memset
 
+from pysig._core.memory cimport Memory, address, round_up
 from pysig._core.threads cimport num_threads
 
 from pysig._core.signatures.signature import SIMD_LEVELS, simd_level
@@ -42,39 +37,9 @@ cdef extern from "signatures/product.h" nogil:
     double product_cost(const product_problem *) noexcept
     size_t product_workspace(const product_problem *, int) noexcept
     void product_tasks(int, const product_problem *, int, Py_ssize_t, Py_ssize_t, void *) noexcept
-    void *aligned_alloc(size_t, size_t) noexcept
 
 
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
-
-
-cdef class Memory:
-    """Aligned memory, zero at first, that lives as long as the object."""
-
-    cdef char *data
-
-    def __cinit__(self, size_t bytes):
-        self.data = <char *>aligned_alloc(64, round_up(bytes))
-        if self.data == NULL:
-            raise MemoryError(f"product: cannot allocate {bytes} bytes of working memory")
-        memset(self.data, 0, bytes)
-
-    def __dealloc__(self):
-        free(self.data)
-
-
-cdef size_t round_up(size_t bytes) noexcept nogil:
-    return (bytes + 64) // 64 * 64
-
-
-cdef void *address(array, int flags=PyBUF_SIMPLE) except? NULL:
-    """Where the numbers of an array begin; NULL for None. The caller keeps the array alive."""
-    cdef Py_buffer view
-    if array is None:
-        return NULL
-    PyObject_GetBuffer(array, &view, flags)
-    PyBuffer_Release(&view)
-    return view.buf
 
 
 cdef int set_table(product_table *table, array, Py_ssize_t words, int flags) except -1:
@@ -119,6 +84,7 @@ cdef run_all(int kind, const product_problem *problem, bint is_double, Py_ssize_
     cdef double work = product_cost(problem) * problem.batch * problem.rows * problem.factors
     cdef int threads = 1 if work < 300_000 else <int>min(<Py_ssize_t>num_threads(), tasks)
     cdef Memory memory = Memory(bytes * threads)
+    memset(memory.data, 0, bytes * threads)
     with nogil:
         run(kind, problem, is_double, tasks, threads, memory.data, bytes)
 

@@ -5,15 +5,11 @@ together. A tree is four arrays of intp: letter, height, end and column of each 
 projection.h.
 """
 
-from cpython.buffer cimport (
-    PyBUF_SIMPLE,
-    PyBUF_WRITABLE,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free
 
+from pysig._core.memory cimport address
 from pysig._core.threads cimport num_threads
 
 from pysig._core.signatures import signature
@@ -48,14 +44,6 @@ cdef extern from "signatures/projection.h" nogil:
 
 cdef dict SIMD_LEVELS = {"baseline": SIMD_BASELINE, "avx2": SIMD_AVX2, "avx512": SIMD_AVX512}
 cdef int LEVEL = SIMD_LEVELS[signature.simd_level()]
-
-
-cdef void *address(array, int flags=PyBUF_SIMPLE) except? NULL:
-    """Where the numbers of an array begin. The caller keeps the array alive."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, flags)
-    PyBuffer_Release(&view)
-    return view.buf
 
 
 cdef int set_problem(

@@ -1,14 +1,8 @@
 # What signature.pyx and logsignature.pyx have in common: a loop over the tasks of signature.h, with
 # threads. Each has a compilation of signature.h of its own.
 
-from cpython.buffer cimport (
-    PyBUF_SIMPLE,
-    PyBUF_WRITABLE,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE
 from cython.parallel cimport prange, threadid
-from libc.stdlib cimport free
 
 from pysig._core.signatures.lyndon cimport (
     lyndon_basis,
@@ -16,6 +10,7 @@ from pysig._core.signatures.lyndon cimport (
     tensor_make_shape,
     tensor_shape,
 )
+from pysig._core.memory cimport Memory, address, round_up
 from pysig._core.threads cimport num_threads
 
 import os
@@ -51,7 +46,6 @@ cdef extern from "signatures/signature.h" nogil:
         void *step_gradient
 
     int SIMD_BASELINE, SIMD_AVX2, SIMD_AVX512
-    size_t SIMD_ALIGNMENT
     int simd_detected_level() noexcept
     Py_ssize_t signature_words(Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept
     double signature_step_cost(const signature_problem *, Py_ssize_t, Py_ssize_t) noexcept
@@ -62,7 +56,6 @@ cdef extern from "signatures/signature.h" nogil:
     void signature_tasks(int, const signature_problem *, const signature_plan *, int, Py_ssize_t,
                          Py_ssize_t, void *) noexcept
     int SIGNATURE_FORWARD, SIGNATURE_JOIN, SIGNATURE_CHAIN, SIGNATURE_BACKWARD, SIGNATURE_POINTS
-    void *aligned_alloc(size_t, size_t) noexcept
 
 
 SIMD_LEVELS = {"baseline": SIMD_BASELINE, "avx2": SIMD_AVX2, "avx512": SIMD_AVX512}
@@ -77,34 +70,6 @@ cdef int choose_simd_level() except -1:
 
 
 cdef int LEVEL = choose_simd_level()
-
-
-cdef class Memory:
-    """Aligned memory that lives as long as the object."""
-
-    cdef char *data
-
-    def __cinit__(self, size_t bytes):
-        self.data = <char *>aligned_alloc(SIMD_ALIGNMENT, round_up(bytes))
-        if self.data == NULL:
-            raise MemoryError(f"signature: cannot allocate {bytes} bytes of working memory")
-
-    def __dealloc__(self):
-        free(self.data)
-
-
-cdef size_t round_up(size_t bytes) noexcept nogil:
-    return (bytes + SIMD_ALIGNMENT) // SIMD_ALIGNMENT * SIMD_ALIGNMENT
-
-
-cdef void *address(array, int flags=PyBUF_SIMPLE) except? NULL:
-    """Where the numbers of an array begin; NULL for None. The caller keeps the array alive."""
-    cdef Py_buffer view
-    if array is None:
-        return NULL
-    PyObject_GetBuffer(array, &view, flags)
-    PyBuffer_Release(&view)
-    return view.buf
 
 
 cdef class Tables:

@@ -4,16 +4,12 @@ The arrays arrive checked: C-contiguous, of one floating-point type, finite, of 
 with at least one entry.
 """
 
-from cpython.buffer cimport (
-    PyBUF_SIMPLE,
-    PyBUF_WRITABLE,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_WRITABLE
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 
+from pysig._core.memory cimport address
 from pysig._core.threads cimport num_threads
 
 
@@ -42,16 +38,6 @@ cdef extern from "sorting/isotonic.h" nogil:
 
 cdef enum:
     ISOTONIC, ISOTONIC_BACKWARD, PROJECTION, PROJECTION_BACKWARD
-
-
-cdef void *address(array, int flags=PyBUF_SIMPLE) except? NULL:
-    """Where the numbers of an array begin; NULL for None. The caller keeps the array alive."""
-    cdef Py_buffer view
-    if array is None:
-        return NULL
-    PyObject_GetBuffer(array, &view, flags)
-    PyBuffer_Release(&view)
-    return view.buf
 
 
 cdef void set_problem(isotonic_problem *problem, y, bint is_kl) noexcept:

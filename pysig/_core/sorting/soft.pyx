@@ -4,16 +4,11 @@ The arrays arrive checked: C-contiguous, of one floating-point type, of shape (b
 least one entry.
 """
 
-from cpython.buffer cimport (
-    PyBUF_SIMPLE,
-    PyBUF_WRITABLE,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
+from cpython.buffer cimport PyBUF_WRITABLE
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, uint8_t
-from libc.stdlib cimport free
 
+from pysig._core.memory cimport Memory, address, round_up
 from pysig._core.threads cimport num_threads
 
 import numpy as np
@@ -75,7 +70,6 @@ cdef extern from "sorting/soft.h" nogil:
                           const soft_workspace *) noexcept
     void soft_backward_rows(const soft_problem *, Py_ssize_t, Py_ssize_t,
                             const soft_workspace *) noexcept
-    void *aligned_alloc(size_t, size_t) noexcept
 
 
 KINDS = {
@@ -92,34 +86,6 @@ cdef Py_ssize_t SHORT = SOFT_STRIP  # the longest rows that are sorted without N
 cdef Py_ssize_t WIDEST = 8   # lanes of the widest vector of doubles
 cdef Py_ssize_t HUGE = 131072  # the shortest rows that several threads work on
 cdef Py_ssize_t TASK = 16384  # entries that one thread does at a time
-
-
-cdef class Memory:
-    """Aligned memory that lives as long as the object."""
-
-    cdef char *data
-
-    def __cinit__(self, Py_ssize_t bytes):
-        self.data = <char *>aligned_alloc(64, round_up(bytes))
-        if self.data == NULL:
-            raise MemoryError(f"cannot allocate {bytes} bytes of working memory")
-
-    def __dealloc__(self):
-        free(self.data)
-
-
-cdef Py_ssize_t round_up(Py_ssize_t bytes) noexcept nogil:
-    return (bytes + 64) // 64 * 64
-
-
-cdef void *address(array, int flags=PyBUF_SIMPLE) except? NULL:
-    """Where the numbers of an array begin; NULL for None. The caller keeps the array alive."""
-    cdef Py_buffer view
-    if array is None:
-        return NULL
-    PyObject_GetBuffer(array, &view, flags)
-    PyBuffer_Release(&view)
-    return view.buf
 
 
 cdef int choose_threads(const soft_problem *problem, Py_ssize_t tasks) noexcept nogil:

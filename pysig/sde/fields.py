@@ -651,7 +651,41 @@ class Reshape(Field):
         return checked_gradient(grad, (*y.shape[:-1], *self.shape), y).reshape(y.shape), ()
 
 
-class Sequential(Field):
+class Composite:
+    """
+    What has the parameters of several fields.
+
+    Attributes
+    ----------
+    fields : tuple of Field
+    """
+
+    fields: tuple[Any, ...] = ()
+
+    @property
+    def parameters(self) -> tuple[Array, ...]:
+        """The parameters of all fields."""
+        return tuple(parameter for field in self.fields for parameter in field.parameters)
+
+    @property
+    def is_weight(self) -> tuple[bool, ...]:
+        """For each parameter, whether it is the matrix of a linear map."""
+        return tuple(flag for field in self.fields for flag in field.is_weight)
+
+    def with_parameters(self, parameters):
+        """Return the same with other parameters; see `Field.with_parameters`."""
+        parameters = checked_parameters(parameters, self.parameters)
+        fields, begin = [], 0
+        for field in self.fields:
+            end = begin + len(field.parameters)
+            fields.append(field.with_parameters(parameters[begin:end]) if end > begin else field)
+            begin = end
+        composite = copy.copy(self)
+        composite.fields = tuple(fields)
+        return composite
+
+
+class Sequential(Composite, Field):
     """
     Fields one after the other: each has the value of the one before as its state.
 
@@ -694,26 +728,6 @@ class Sequential(Field):
                     f"{type(field).__name__} has not"
                 )
         self.fields = fields
-
-    @property
-    def parameters(self):
-        """The parameters of all fields."""
-        return tuple(parameter for field in self.fields for parameter in field.parameters)
-
-    @property
-    def is_weight(self):
-        """For each parameter, whether it is the matrix of a linear map."""
-        return tuple(flag for field in self.fields for flag in field.is_weight)
-
-    def with_parameters(self, parameters):
-        """Return the fields with other parameters; see `Field.with_parameters`."""
-        parameters = checked_parameters(parameters, self.parameters)
-        fields, begin = [], 0
-        for field in self.fields:
-            end = begin + len(field.parameters)
-            fields.append(field.with_parameters(parameters[begin:end]) if end > begin else field)
-            begin = end
-        return Sequential(*fields)
 
     def __call__(self, t, y):
         """Return the value of the last field."""

@@ -1,4 +1,4 @@
-"""The command line: ``python -m pysig signature``, ``logsignature``, ``windows`` and ``demo``."""
+"""The command line: ``python -m pysig`` and a command."""
 
 import argparse
 import math
@@ -32,6 +32,7 @@ examples:
   python -m pysig signature walk.csv --depth 3 --columns x,y --stream --output walk.signatures.csv
   python -m pysig logsignature paths.npy --depth 4 --mode brackets
   python -m pysig windows walk.csv --depth 3 --length 100 --stride 10
+  python -m pysig train-sde-gan ornstein-uhlenbeck --output trained
 """
 
 
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     try:
         parsed.run(parsed)
-    except (ImportError, MemoryError, OSError, ValueError) as error:
+    except (FloatingPointError, ImportError, MemoryError, OSError, ValueError) as error:
         print(f"pysig: error: {_message(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -63,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m pysig",
-        description="Path signatures of arrays in files.",
+        description="Path signatures of arrays in files, and SDE-GANs.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_signature(commands)
     _add_logsignature(commands)
     _add_windows(commands)
+    _add_train_sde_gan(commands)
     return parser
 
 
@@ -124,6 +126,64 @@ def _add_windows(commands: Any) -> None:
     )
     _add_scalar_term(parser)
     parser.set_defaults(run=_run_windows)
+
+
+def _add_train_sde_gan(commands: Any) -> None:
+    description = (
+        "Train a neural SDE to generate paths like those of a data set, and compare its paths with "
+        "real ones that it has not seen."
+    )
+    parser = commands.add_parser("train-sde-gan", help=description, description=description)
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="ornstein-uhlenbeck, japanese-vowels, or an .npy file (samples, points, channels) of "
+        "paths on common, equally spaced times",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="where checkpoint, generated paths and picture go",
+    )
+    for name, default, text in (
+        ("steps", 10000, "steps of the training"),
+        ("batch", 256, "generated and real paths in a step"),
+        ("hidden", 16, "channels of the states"),
+        ("width", 16, "channels of the hidden layers"),
+        ("noise", 3, "channels of the noise"),
+        ("checkpoint-every", 500, "steps between checkpoints"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=_positive,
+            default=default,
+            metavar="N",
+            help=f"{text} (default: %(default)s)",
+        )
+    parser.add_argument(
+        "--seed", type=_not_negative, default=0, metavar="N", help="of all random numbers"
+    )
+    for name, default in (("generator", 0.02), ("discriminator", 0.2)):
+        parser.add_argument(
+            f"--{name}-rate",
+            type=_positive_number,
+            default=default,
+            metavar="R",
+            help=f"learning rate of the {name} at the beginning (default: %(default)s)",
+        )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the checkpoint in the folder; all other options must be as before",
+    )
+    picture = parser.add_mutually_exclusive_group()
+    picture.add_argument(
+        "--plot", action="store_true", default=None, help="a picture must be drawn"
+    )
+    picture.add_argument("--no-plot", dest="plot", action="store_false", help="draw no picture")
+    parser.set_defaults(run=_run_train_sde_gan)
 
 
 def _add_command(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
@@ -187,14 +247,24 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _mebibytes(text: str) -> int:
+def _not_negative(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 0")
+    return int(text)
+
+
+def _positive_number(text: str) -> float:
     try:
-        mebibytes = float(text)
+        number = float(text)
     except ValueError:
-        mebibytes = 0.0
-    if not 0 < mebibytes < float("inf"):
+        number = 0.0
+    if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return int(mebibytes * (1 << 20))
+    return number
+
+
+def _mebibytes(text: str) -> int:
+    return int(_positive_number(text) * (1 << 20))
 
 
 def _run_demo(parsed: argparse.Namespace) -> None:
@@ -206,6 +276,20 @@ def _run_demo(parsed: argparse.Namespace) -> None:
         demo.run(parsed.plot, plot_is_required=True)
     else:
         demo.run()
+
+
+def _run_train_sde_gan(parsed: argparse.Namespace) -> None:
+    from pysig import train_sde_gan
+
+    names = train_sde_gan.Settings._fields
+    settings = train_sde_gan.Settings(**{name: getattr(parsed, name) for name in names})
+    train_sde_gan.run(
+        settings,
+        parsed.output,
+        resume=parsed.resume,
+        checkpoint_every=parsed.checkpoint_every,
+        plot=parsed.plot,
+    )
 
 
 def _run_signature(parsed: argparse.Namespace) -> None:

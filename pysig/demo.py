@@ -46,7 +46,7 @@ class Classification(NamedTuple):
 
 def run(plot: Path | None = DEFAULT_PLOT, *, plot_is_required: bool = False) -> float:
     """Run the demo, print what it finds and return the accuracy on the test part."""
-    if plot_is_required and not _matplotlib_is_installed():
+    if plot_is_required and not matplotlib_is_installed():
         raise ImportError("a picture needs matplotlib: pip install 'pysig[plot]'")
     start = time.perf_counter()
     train, test = japanese_vowels()
@@ -202,14 +202,15 @@ def _print_choice(choice: Choice) -> None:
     )
 
 
-def _matplotlib_is_installed() -> bool:
+def matplotlib_is_installed() -> bool:
+    """Return whether pictures can be drawn."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def _save_or_say_why_not(
     file: Path, test: LabelledPaths, found: Classification, is_required: bool
 ) -> None:
-    if not _matplotlib_is_installed():
+    if not matplotlib_is_installed():
         print("picture        none: it needs matplotlib (pip install 'pysig[plot]')")
         return
     try:

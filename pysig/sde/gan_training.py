@@ -3,7 +3,9 @@ r"""Training of an SDE-GAN: both nets take a step at a time, each with its own o
 A step generates a batch of paths and draws as many real ones. One backward pass through the
 discriminator gives the gradient of the difference of the mean scores with respect to its own
 parameters, along which it descends, and to the generated paths, along which the generator climbs.
-Then the discriminator's weights are clipped.
+Then the discriminator's weights are clipped. The learning rates fall linearly, to zero at the end,
+and the parameters of the generator are averaged over the second half of all steps: a GAN moves
+around its aim.
 
 All random numbers of a step come from the seed and the number of the step: training that is
 interrupted and resumed from a checkpoint gives the same numbers as without.
@@ -15,6 +17,7 @@ SDEs", NeurIPS 2021, arXiv:2105.13493.
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,9 +46,9 @@ class GanTraining:
         The real paths; converted to the type of the parameters.
     batch : int
         How many generated and real paths a step takes. The real ones are drawn with replacement.
+    total_steps : int
+        How many steps there are to be.
     generator_optimiser, discriminator_optimiser : Adadelta, optional
-    average_from : int
-        The number of steps after which the mean of the generator's parameters begins.
     seed : int or sequence of int
         Where all random numbers come from.
 
@@ -54,7 +57,7 @@ class GanTraining:
     generator, discriminator
         As they are after the last step.
     averaged_generator : Generator
-        With the mean of the parameters; the last one until `average_from`.
+        With the mean of the parameters; in the first half of the steps, the generator.
     step_number : int
         How many steps have been made.
 
@@ -75,6 +78,7 @@ class GanTraining:
     ...     ts=np.arange(8.0),
     ...     paths=np.random.default_rng(2).normal(size=(100, 8, 1)).cumsum(axis=1),
     ...     batch=32,
+    ...     total_steps=3,
     ...     seed=3,
     ... )
     >>> losses = [training.step() for _ in range(3)]
@@ -92,10 +96,10 @@ class GanTraining:
         paths,
         *,
         batch,
+        total_steps,
         generator_optimiser=None,
         discriminator_optimiser=None,
-        average_from=0,
-        seed=0,
+        seed: Any = 0,
     ):
         if not isinstance(generator, Generator):
             raise TypeError(f"generator must be a Generator, not {type(generator).__name__}")
@@ -109,7 +113,7 @@ class GanTraining:
         self.batch = integer(batch, "batch", 1, 1 << 31)
         self.generator_optimiser = generator_optimiser or Adadelta()
         self.discriminator_optimiser = discriminator_optimiser or Adadelta()
-        self.average_from = integer(average_from, "average_from", 0, 1 << 62)
+        self.total_steps = integer(total_steps, "total_steps", 1, 1 << 62)
         self.seed = seed
         self.step_number = 0
         self._average = WeightAverage()
@@ -137,9 +141,13 @@ class GanTraining:
 
         Raises
         ------
+        ValueError
+            If all steps have been made.
         FloatingPointError
-            If paths, scores or gradients are not finite.
+            If paths or scores are not finite.
         """
+        if self.step_number >= self.total_steps:
+            raise ValueError(f"all {self.total_steps} steps have been made")
         generated, of_generator = self.generator.forward(
             self.ts, self.batch, seed=(*self._seed_words(), self.step_number, 0)
         )
@@ -148,14 +156,14 @@ class GanTraining:
             both = xp.concatenate([generated, self._real_batch()])
         scores, of_discriminator = self.discriminator.forward(self.ts, both)
         loss, of_loss = wasserstein_forward(scores[: self.batch], scores[self.batch :])
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the scores are not finite in step {self.step_number}")
         grads = wasserstein_loss_backward(of_loss, 1.0)
         with device_of(scores):
-            grad_scores = xp.concatenate(grads)
+            grad_scores = xp.concatenate([*grads])
         grad_paths, grad_discriminator = self.discriminator.backward(of_discriminator, grad_scores)
         grad_generator = self.generator.backward(of_generator, -grad_paths[: self.batch])
         self._update(grad_generator, grad_discriminator)
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the scores are not finite in step {self.step_number}")
         return float(loss)
 
     def save(self, file):
@@ -218,16 +226,17 @@ class GanTraining:
 
     def _update(self, grad_generator, grad_discriminator):
         """Let both optimisers make a step."""
+        factor = 1 - self.step_number / self.total_steps
         parameters, self._generator_state = self.generator_optimiser.step(
-            self.generator.parameters, grad_generator, self._generator_state
+            self.generator.parameters, grad_generator, self._generator_state, factor
         )
         self.generator = self.generator.with_parameters(parameters)
         parameters, self._discriminator_state = self.discriminator_optimiser.step(
-            self.discriminator.parameters, grad_discriminator, self._discriminator_state
+            self.discriminator.parameters, grad_discriminator, self._discriminator_state, factor
         )
         self.discriminator = clip_weights(self.discriminator.with_parameters(parameters))
         self.step_number += 1
-        if self.step_number > self.average_from:
+        if 2 * self.step_number > self.total_steps:
             self._average = self._average.add(self.generator.parameters)
 
     def _real_batch(self):
@@ -265,4 +274,6 @@ class GanTraining:
             raise ValueError(
                 f"paths must have the shape (samples, {len(self.ts)}, channels), not {paths.shape}"
             )
+        if not bool(namespace_of(paths).isfinite(paths).all()):
+            raise ValueError("paths must be finite")
         return paths

@@ -59,7 +59,7 @@ class Adadelta:
     >>> state = optimiser.start(parameters)
     >>> for _ in range(2000):
     ...     parameters, state = optimiser.step(parameters, parameters, state)  # of (x**2).sum() / 2
-    >>> np.abs(parameters[0]).max() < 0.01
+    >>> bool(np.abs(parameters[0]).max() < 0.01)
     True
     """
 
@@ -73,11 +73,13 @@ class Adadelta:
         if weight_decay != 0:
             self.weight_decay = check_positive(weight_decay, "weight_decay")
 
-    def start(self, parameters):
+    def start(self, parameters) -> AdadeltaState:
         """Return the state before the first step."""
         return AdadeltaState(zeros_like(parameters), zeros_like(parameters))
 
-    def step(self, parameters, gradients, state):
+    def step(
+        self, parameters, gradients, state, factor=1.0
+    ) -> tuple[tuple[Array, ...], AdadeltaState]:
         """
         Return parameters after a step, and the state.
 
@@ -87,19 +89,23 @@ class Adadelta:
             Of the same shapes and types.
         state : AdadeltaState
             From `start` or the step before.
+        factor : float
+            What the learning rate is multiplied by, for rates that change on the way.
 
         Returns
         -------
         parameters : tuple of array
         state : AdadeltaState
         """
+        rate = self.learning_rate * factor
         updates = [
-            self._update(*arrays) for arrays in zip(parameters, gradients, *state, strict=True)
+            self._update(rate, *arrays)
+            for arrays in zip(parameters, gradients, *state, strict=True)
         ]
-        parameters, squares, changes = zip(*updates, strict=True) if updates else ((), (), ())
-        return parameters, AdadeltaState(squares, changes)
+        after, squares, changes = zip(*updates, strict=True) if updates else ((), (), ())
+        return after, AdadeltaState(squares, changes)
 
-    def _update(self, parameter, gradient, squares, changes):
+    def _update(self, rate, parameter, gradient, squares, changes):
         if gradient.shape != parameter.shape:
             raise ValueError(
                 f"gradients must have the shapes of the parameters, {parameter.shape}, not "
@@ -112,7 +118,7 @@ class Adadelta:
             squares = self.decay * squares + (1 - self.decay) * gradient**2
             change = gradient * xp.sqrt((changes + self.epsilon) / (squares + self.epsilon))
             changes = self.decay * changes + (1 - self.decay) * change**2
-            return parameter - self.learning_rate * change, squares, changes
+            return parameter - rate * change, squares, changes
 
 
 class WeightAverage(NamedTuple):

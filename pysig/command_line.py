@@ -148,7 +148,7 @@ def _add_train_sde_gan(commands: Any) -> None:
         help="where checkpoint, generated paths and picture go",
     )
     for name, default, text in (
-        ("steps", 10000, "steps of the training"),
+        ("steps", 6000, "steps of the training"),
         ("batch", 256, "generated and real paths in a step"),
         ("hidden", 16, "channels of the states"),
         ("width", 16, "channels of the hidden layers"),

@@ -843,10 +843,10 @@ def unflatten_parameters(field, vector):
 
 def clip_weights(field):
     """
-    Return a field whose linear maps have weights of at most 1 / outputs in absolute value.
+    Return a field whose linear maps have weights of at most 1 / inputs in absolute value.
 
     So that no linear map, nor a composition of them with lipswish, has a Lipschitz constant above
-    1 for the sum of absolute values: what makes the discriminator of an SDE-GAN Lipschitz (Kidger,
+    1 for the largest absolute value: what makes the discriminator of an SDE-GAN Lipschitz (Kidger,
     Foster, Li and Lyons, "Efficient and Accurate Gradients for Neural SDEs", NeurIPS 2021, section
     5). It is called after each step of the optimiser.
 
@@ -876,7 +876,7 @@ def clip_weights(field):
     clipped = []
     for parameter, is_weight in zip(field.parameters, field.is_weight, strict=True):
         if is_weight:
-            bound = 1 / parameter.shape[0]
+            bound = 1 / parameter.shape[1]
             with device_of(parameter):
                 parameter = parameter.clip(-bound, bound)
         clipped.append(parameter)

@@ -178,7 +178,7 @@ class TestDiscriminator:
         for parameter, is_weight in zip(
             discriminator.parameters, discriminator.is_weight, strict=True
         ):
-            assert not is_weight or np.abs(parameter).max() <= 1 / len(parameter)
+            assert not is_weight or np.abs(parameter).max() <= 1 / parameter.shape[1]
 
     @pytest.mark.parametrize(
         ("call", "error", "text"),

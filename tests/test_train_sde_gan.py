@@ -68,17 +68,24 @@ class TestDiscrepancies:
 
 
 class TestCommand:
-    def test_report_and_files(self, tmp_path, capsys):
+    @pytest.mark.parametrize(
+        ("data", "shape", "said"),
+        [
+            ("japanese-vowels", (280, 12, 2), "559 paths of 12 points, 2 channels"),
+            ("ornstein-uhlenbeck", (4096, 32, 1), "16384 paths of 32 points, 1 channels"),
+        ],
+    )
+    def test_report_and_files(self, data, shape, said, tmp_path, capsys):
         folder = tmp_path / "trained"
-        assert main(["train-sde-gan", "japanese-vowels", "--output", str(folder), *SHORT]) == 0
+        assert main(["train-sde-gan", data, "--output", str(folder), *SHORT]) == 0
         text = capsys.readouterr().out
-        assert "559 paths of 12 points, 2 channels; 0 of 4 steps made" in text
+        assert f"{said}; 0 of 4 steps made" in text
         assert text.count("generated ") == 2
         assert sorted(file.name for file in folder.iterdir()) == [
             "checkpoint.npz", "generated.npy", "settings.json"
         ]  # fmt: skip
         generated = np.load(folder / "generated.npy")
-        assert generated.shape == (280, 12, 2)
+        assert generated.shape == shape
         assert np.isfinite(generated).all()
 
     def test_resuming(self, tmp_path, capsys, monkeypatch):

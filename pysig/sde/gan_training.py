@@ -3,9 +3,9 @@ r"""Training of an SDE-GAN: both nets take a step at a time, each with its own o
 A step generates a batch of paths and draws as many real ones. One backward pass through the
 discriminator gives the gradient of the difference of the mean scores with respect to its own
 parameters, along which it descends, and to the generated paths, along which the generator climbs.
-Then the discriminator's weights are clipped. The learning rates fall linearly, to zero at the end,
-and the parameters of the generator are averaged over the second half of all steps: a GAN moves
-around its aim.
+Then the discriminator's weights are clipped. The learning rate of the generator falls linearly, to
+zero at the end, while the discriminator keeps up, and the parameters of the generator are averaged
+over the second half of all steps: a GAN moves around its aim.
 
 All random numbers of a step come from the seed and the number of the step: training that is
 interrupted and resumed from a checkpoint gives the same numbers as without.
@@ -232,7 +232,7 @@ class GanTraining:
         )
         self.generator = self.generator.with_parameters(parameters)
         parameters, self._discriminator_state = self.discriminator_optimiser.step(
-            self.discriminator.parameters, grad_discriminator, self._discriminator_state, factor
+            self.discriminator.parameters, grad_discriminator, self._discriminator_state
         )
         self.discriminator = clip_weights(self.discriminator.with_parameters(parameters))
         self.step_number += 1

@@ -25,6 +25,9 @@
 #define PYSIG_BROWNIAN_H
 
 #include <stddef.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "sde/bridge.h"
 #include "sde/normals.h"
@@ -93,10 +96,19 @@ typedef struct {
     uint64_t last_used;
 } brownian_entry;
 
+/* Memory for some entries, behind this head, and the block before it. */
+typedef struct brownian_memory {
+    struct brownian_memory *before;
+    char padding[SIMD_ALIGNMENT - sizeof(void *)];
+} brownian_memory;
+
 typedef struct {
     brownian_entry *entries;
     ptrdiff_t *buckets;
     ptrdiff_t capacity, used, bucket_count, newest, oldest;
+    brownian_memory *memory; /* the newest block */
+    char *free;              /* what is left of it */
+    ptrdiff_t room;          /* entries that there is memory for, in all blocks */
 } brownian_cache;
 
 typedef struct {

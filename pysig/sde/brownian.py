@@ -215,7 +215,6 @@ class BrownianInterval:
         """
         if end is None:
             start, end = self.t0, start
-        start, end = self._tree.cell(start, "start"), self._tree.cell(end, "end")
         return self._compute(self._increment, start, end)
 
     def increments(self, times) -> Any:
@@ -262,7 +261,7 @@ class BrownianInterval:
         self.__dict__.update(state)
         self._make_tree()
         for time in cuts:
-            self._increment(np, math.floor(time), time)
+            self._tree.interval(math.floor(time), time, *self._empty(np)[:2])
 
     def _array_bytes(self):
         """Return the bytes of the values on one interval, with the padding of the kernel."""
@@ -331,37 +330,36 @@ class BrownianInterval:
             row[:numbers] = values.ravel()
         return np.ascontiguousarray(root.reshape(len(root), -1, chunk).swapaxes(0, 1))
 
+    def _empty(self, xp, *rows):
+        """Return arrays for W, H and A, None for those that are not asked for."""
+        shape, kind = (*rows, *self._noise_shape), self.levy_area
+        w = xp.empty(shape, self.dtype)
+        h = None if kind is None else xp.empty(shape, self.dtype)
+        with_area = kind in ("davie", "foster")
+        return w, h, xp.empty((*shape, shape[-1]), self.dtype) if with_area else None
+
     def _increment(self, xp, start, end):
-        """Return the increment between two times in cells."""
-        sign = 1.0
-        if end < start:
-            start, end, sign = end, start, -1.0
-        allocate = xp.zeros if start == end else xp.empty
-        w = allocate(self._noise_shape, self.dtype)
-        h = None if self._components == 1 else allocate(self._noise_shape, self.dtype)
-        if start < end and w.size:
-            self._tree.interval(start, end, sign, w, h)
-        if h is None:
-            return self._correlate(w)
-        return self._with_areas(xp, start, end, sign, w, h)
+        """Return the increment between two times."""
+        w, h, area = self._empty(xp)
+        self._tree.increment(start, end, w, h)
+        if area is not None:
+            start, end = self._tree.cell(start, "start"), self._tree.cell(end, "end")
+            self._write_areas(start, end, w, h, area)
+        return self._correlated(w, h, area)
 
     def _increments(self, xp, times):
         """Return the increments between neighbouring times in cells."""
-        shape = (times.size - 1, *self._noise_shape)
-        w = xp.empty(shape, self.dtype)
-        h = None if self._components == 1 else xp.empty(shape, self.dtype)
-        if w.size and not self.exact:
+        w, h, area = self._empty(xp, times.size - 1)
+        if not self.exact:
             self._tree.increments(times, w, h)
-        for i in range(times.size - 1 if w.size and self.exact else 0):
-            row = slice(i, i + 1)
-            self._tree.interval(times[i], times[i + 1], 1.0, w[row], None if h is None else h[row])
-        if h is None:
-            return self._correlate(w)
-        rows = [
-            self._with_areas(xp, times[i], times[i + 1], 1.0, w[i], h[i])
-            for i in range(times.size - 1)
-        ]
-        return type(rows[0])(*(xp.stack(parts) for parts in zip(*rows, strict=True)))
+        for i in range(times.size - 1 if self.exact or area is not None else 0):
+            ends = times[i], times[i + 1]
+            w_row, h_row, area_row = (a if a is None else a[i : i + 1] for a in (w, h, area))
+            if self.exact:
+                self._tree.interval(*ends, w_row, h_row)
+            if area is not None:
+                self._write_areas(*ends, w_row, h_row, area_row)
+        return self._correlated(w, h, area)
 
     def _grid(self, times):
         """Return the times of a grid in cells."""
@@ -375,26 +373,25 @@ class BrownianInterval:
             raise ValueError("times must rise strictly, by more than rounding errors")
         return cells
 
-    def _correlate(self, values):
-        """Return the covariance factor times the last axis."""
-        return values if self._covariance_factor is None else values @ self._covariance_factor.T
-
-    def _with_areas(self, xp, start, end, sign, w, h):
-        """Return W and H with what else is asked for; w has been multiplied by sign."""
-        if self.levy_area == "space-time":
-            return SpaceTimeIncrement(self._correlate(w), self._correlate(h))
+    def _write_areas(self, start, end, w, h, area):
+        """Write the Lévy areas between two times in cells, given W and H."""
         m = self._noise_shape[-1]
-        area = xp.zeros((*self._noise_shape, m), self.dtype)
-        if area.size and start < end:
-            w_rows, h_rows = (w if sign > 0 else -w).reshape(-1, m), h.reshape(-1, m)
-            length = (end - start) / self._cells * (self.t1 - self.t0)
+        if area.size:
+            length = abs(end - start) / self._cells * (self.t1 - self.t0)
             foster = self.levy_area == "foster"
-            self._tree.area(start, end, length, foster, w_rows, h_rows, area.reshape(-1, m, m))
-            area = area if sign > 0 else -area
+            rows = w.reshape(-1, m), h.reshape(-1, m), area.reshape(-1, m, m)
+            self._tree.area(start, end, length, foster, *rows)
+
+    def _correlated(self, w, h, area):
+        """Return an increment, with the covariance factor applied to its parts."""
         factor = self._covariance_factor
         if factor is not None:
-            area = factor @ area @ factor.T
-        return LevyAreaIncrement(self._correlate(w), self._correlate(h), area)
+            w = w @ factor.T
+            h = None if h is None else h @ factor.T
+            area = None if area is None else factor @ area @ factor.T
+        if h is None:
+            return w
+        return SpaceTimeIncrement(w, h) if area is None else LevyAreaIncrement(w, h, area)
 
 
 def brownian_path(

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from numpy.testing import assert_allclose, assert_array_equal
+from reference import brownian_reference
 from reference.brownian_reference import Reference, threefry
 
 import pysig
@@ -112,6 +113,20 @@ def test_path_equals_interval():
     brownian = pysig.BrownianInterval(0.5, 2, (4,), seed=3, levy_area="foster", tolerance=0.05)
     for i in range(30):
         assert_same(tuple(values[i] for values in path), brownian(ts[i], ts[i + 1]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("levy_area", ["davie", "foster"])
+@pytest.mark.parametrize(("rows", "m"), [(1, 1), (5, 2), (37, 3), (33, 8), (18, 16), (3, 17)])
+def test_areas(dtype, levy_area, rows, m):
+    brownian = pysig.BrownianInterval(
+        0, 2, (rows, m), seed=11, dtype=dtype, tolerance=0.5, levy_area=levy_area
+    )
+    w, h, area = brownian(0.25, 1.5)
+    wanted = brownian_reference.area(
+        random_key(11), 0.5, 3.0, 1.25, levy_area == "foster", w.astype(float), h, dtype
+    )
+    assert_allclose(area, wanted, rtol=0, atol=bound(dtype, 10))
 
 
 intervals = st.lists(st.floats(0, 1), min_size=3, max_size=3, unique=True).map(sorted)

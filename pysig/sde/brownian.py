@@ -101,7 +101,8 @@ class BrownianInterval:
         a step is best. 0: as fine as numbers of time are.
     cache_size : int, optional
         How many pieces are kept with their halves, which never changes a result; by default as
-        many as fit 32 MiB, but 64 to 4096.
+        many as fit 32 MiB, but 16 to 4096. Steps in order need 16, for steps in any order it is
+        best to have room for all of them.
     W, H : array_like, broadcast to `shape`, optional
         The increment over the whole time, and its space-time Lévy area, if they are given:
         the process is a Brownian motion conditioned on them.
@@ -137,8 +138,8 @@ class BrownianInterval:
     Notes
     -----
     Objects can be pickled, which keeps the seed and not the path, and used by several threads,
-    which take turns. Memory: two arrays of the shape of the process for each piece kept, four
-    with a Lévy area.
+    which take turns. Memory, however many queries there are: two arrays of the shape of the
+    process for each piece kept, four with a Lévy area, and some hundred bytes.
 
     An increment and the increments of its parts agree to rounding: W adds up, and H by
 
@@ -513,7 +514,7 @@ def check_tolerance(tolerance, length):
 def check_cache_size(cache_size, array_bytes):
     """Return how many cells are kept."""
     if cache_size is None:
-        return min(max(CACHE_BYTES // max(2 * array_bytes, 1), 64), 4096)
+        return min(max(CACHE_BYTES // max(2 * array_bytes, 1), 16), 4096)
     return integer(cache_size, "cache_size", 0, 1 << 40)
 
 

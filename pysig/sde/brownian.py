@@ -351,15 +351,10 @@ class BrownianInterval:
     def _increments(self, xp, times):
         """Return the increments between neighbouring times in cells."""
         w, h, area = self._empty(xp, times.size - 1)
-        if not self.exact:
-            self._tree.increments(times, w, h)
-        for i in range(times.size - 1 if self.exact or area is not None else 0):
-            ends = times[i], times[i + 1]
-            w_row, h_row, area_row = (a if a is None else a[i : i + 1] for a in (w, h, area))
-            if self.exact:
-                self._tree.interval(*ends, w_row, h_row)
-            if area is not None:
-                self._write_areas(*ends, w_row, h_row, area_row)
+        self._tree.increments(times, w, h)
+        if h is not None and area is not None:
+            for start, end, *row in zip(times[:-1], times[1:], w, h, area, strict=True):
+                self._write_areas(start, end, *row)
         return self._correlated(w, h, area)
 
     def _grid(self, times):

@@ -84,7 +84,7 @@ def rest(whole, first, length, first_length):
 
 
 def area(key, start, end, length, foster, w, h, dtype):
-    """Return the Lévy areas of all rows, w: (rows, m), over an interval with these ends in cells."""
+    """Return the areas of all rows, w: (rows, m), of an interval with these ends in cells."""
     key = threefry(threefry(key, [WORD] * 4), struct.unpack("<4I", struct.pack("<2d", start, end)))
     areas, element = np.zeros((*w.shape, w.shape[1])), 0
     for row in range(len(w)):

@@ -284,7 +284,14 @@ cdef class BrownianTree:
         cdef Py_ssize_t count = times.shape[0], i
         cdef void *w_values = address(w, PyBUF_WRITABLE)
         cdef void *h_values = address(h, PyBUF_WRITABLE)
-        cdef brownian_point *points = <brownian_point *>malloc(count * sizeof(brownian_point))
+        cdef brownian_point *points
+        if not self.tree.size:
+            return
+        if self.tree.exact:
+            for i in range(count - 1):
+                self.interval(times[i], times[i + 1], w[i:i + 1], None if h is None else h[i:i + 1])
+            return
+        points = <brownian_point *>malloc(count * sizeof(brownian_point))
         program.operations = NULL
         program.capacity = 0
         if points == NULL:

@@ -76,7 +76,10 @@ class BrownianTree:
 
     def increment(self, start, end, w, h):
         """Write the values from one time to another into w and h (or None)."""
-        start, end = self.cell(start, "start"), self.cell(end, "end")
+        self.interval(self.cell(start, "start"), self.cell(end, "end"), w, h)
+
+    def interval(self, start, end, w, h):
+        """Do the same for times in cells."""
         if start == end:
             w.fill(0)
             if h is not None:

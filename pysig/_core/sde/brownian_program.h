@@ -280,7 +280,8 @@ static brownian_place brownian_plan_path(brownian_planner *planner) {
     for (; known < tree->depth; known++) {
         const brownian_range range = brownian_range_of(tree, &path[known], place);
         const brownian_point middle = {brownian_middle(&path[known]), 0};
-        place = brownian_half(brownian_new_parts(planner, &range, middle), path[known + 1].node & 1);
+        place =
+            brownian_half(brownian_new_parts(planner, &range, middle), path[known + 1].node & 1);
     }
     return place;
 }
@@ -290,8 +291,7 @@ static brownian_range brownian_plan_common(brownian_planner *planner, brownian_p
                                            brownian_point to) {
     brownian_tree *tree = planner->tree;
     brownian_find_path(tree, from, to);
-    brownian_range range =
-        brownian_range_of(tree, &tree->path[tree->depth], brownian_slot(0)); /* a place comes below */
+    brownian_range range = brownian_range_of(tree, &tree->path[tree->depth], brownian_root(tree));
     brownian_range *above = NULL;
     ptrdiff_t depth = 0, known;
     while (range.cut >= 0) {
@@ -316,7 +316,8 @@ static brownian_range brownian_plan_common(brownian_planner *planner, brownian_p
     for (; known < depth; known++) {
         const brownian_point split = brownian_split_point(planner, &above[known], from);
         brownian_range *child = known + 1 < depth ? &above[known + 1] : &range;
-        child->place = brownian_half(brownian_new_parts(planner, &above[known], split), child->side);
+        child->place =
+            brownian_half(brownian_new_parts(planner, &above[known], split), child->side);
     }
     return range;
 }

@@ -183,7 +183,8 @@ ALWAYS_INLINE REAL NAME(brownian_deviation)(const NAME(brownian_noise) *noise, c
 ALWAYS_INLINE void NAME(brownian_columns)(const REAL *rows, ptrdiff_t columns, REAL *to) {
     for (ptrdiff_t column = 0; column < columns; column += LANES) {
         NAME(vector) block[LANES];
-        for (int row = 0; row < LANES; row++) block[row] = NAME(load)(rows + row * columns + column);
+        for (int row = 0; row < LANES; row++)
+            block[row] = NAME(load)(rows + row * columns + column);
         NAME(transpose)(block);
         for (int k = 0; k < LANES; k++) NAME(store)(to + (column + k) * LANES, block[k]);
     }

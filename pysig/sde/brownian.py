@@ -101,7 +101,8 @@ class BrownianInterval:
         a step is best. 0: as fine as numbers of time are.
     cache_size : int, optional
         How many pieces are kept with their halves, which never changes a result; by default as
-        many as fit 32 MiB, but 64 to 4096.
+        many as fit 32 MiB, but 16 to 4096. Steps in order need 16, for steps in any order it is
+        best to have room for all of them.
     W, H : array_like, broadcast to `shape`, optional
         The increment over the whole time, and its space-time Lévy area, if they are given:
         the process is a Brownian motion conditioned on them.
@@ -137,8 +138,8 @@ class BrownianInterval:
     Notes
     -----
     Objects can be pickled, which keeps the seed and not the path, and used by several threads,
-    which take turns. Memory: two arrays of the shape of the process for each piece kept, four
-    with a Lévy area.
+    which take turns. Memory, however many queries there are: two arrays of the shape of the
+    process for each piece kept, four with a Lévy area, and some hundred bytes.
 
     An increment and the increments of its parts agree to rounding: W adds up, and H by
 
@@ -215,7 +216,6 @@ class BrownianInterval:
         """
         if end is None:
             start, end = self.t0, start
-        start, end = self._tree.cell(start, "start"), self._tree.cell(end, "end")
         return self._compute(self._increment, start, end)
 
     def increments(self, times) -> Any:
@@ -262,7 +262,7 @@ class BrownianInterval:
         self.__dict__.update(state)
         self._make_tree()
         for time in cuts:
-            self._increment(np, math.floor(time), time)
+            self._tree.interval(math.floor(time), time, *self._empty(np)[:2])
 
     def _array_bytes(self):
         """Return the bytes of the values on one interval, with the padding of the kernel."""
@@ -331,37 +331,31 @@ class BrownianInterval:
             row[:numbers] = values.ravel()
         return np.ascontiguousarray(root.reshape(len(root), -1, chunk).swapaxes(0, 1))
 
+    def _empty(self, xp, *rows):
+        """Return arrays for W, H and A, None for those that are not asked for."""
+        shape, kind = (*rows, *self._noise_shape), self.levy_area
+        w = xp.empty(shape, self.dtype)
+        h = None if kind is None else xp.empty(shape, self.dtype)
+        with_area = kind in ("davie", "foster")
+        return w, h, xp.empty((*shape, shape[-1]), self.dtype) if with_area else None
+
     def _increment(self, xp, start, end):
-        """Return the increment between two times in cells."""
-        sign = 1.0
-        if end < start:
-            start, end, sign = end, start, -1.0
-        allocate = xp.zeros if start == end else xp.empty
-        w = allocate(self._noise_shape, self.dtype)
-        h = None if self._components == 1 else allocate(self._noise_shape, self.dtype)
-        if start < end and w.size:
-            self._tree.interval(start, end, sign, w, h)
-        if h is None:
-            return self._correlate(w)
-        return self._with_areas(xp, start, end, sign, w, h)
+        """Return the increment between two times."""
+        w, h, area = self._empty(xp)
+        self._tree.increment(start, end, w, h)
+        if area is not None:
+            start, end = self._tree.cell(start, "start"), self._tree.cell(end, "end")
+            self._write_areas(start, end, w, h, area)
+        return self._correlated(w, h, area)
 
     def _increments(self, xp, times):
         """Return the increments between neighbouring times in cells."""
-        shape = (times.size - 1, *self._noise_shape)
-        w = xp.empty(shape, self.dtype)
-        h = None if self._components == 1 else xp.empty(shape, self.dtype)
-        if w.size and not self.exact:
-            self._tree.increments(times, w, h)
-        for i in range(times.size - 1 if w.size and self.exact else 0):
-            row = slice(i, i + 1)
-            self._tree.interval(times[i], times[i + 1], 1.0, w[row], None if h is None else h[row])
-        if h is None:
-            return self._correlate(w)
-        rows = [
-            self._with_areas(xp, times[i], times[i + 1], 1.0, w[i], h[i])
-            for i in range(times.size - 1)
-        ]
-        return type(rows[0])(*(xp.stack(parts) for parts in zip(*rows, strict=True)))
+        w, h, area = self._empty(xp, times.size - 1)
+        self._tree.increments(times, w, h)
+        if h is not None and area is not None:
+            for start, end, *row in zip(times[:-1], times[1:], w, h, area, strict=True):
+                self._write_areas(start, end, *row)
+        return self._correlated(w, h, area)
 
     def _grid(self, times):
         """Return the times of a grid in cells."""
@@ -375,26 +369,25 @@ class BrownianInterval:
             raise ValueError("times must rise strictly, by more than rounding errors")
         return cells
 
-    def _correlate(self, values):
-        """Return the covariance factor times the last axis."""
-        return values if self._covariance_factor is None else values @ self._covariance_factor.T
-
-    def _with_areas(self, xp, start, end, sign, w, h):
-        """Return W and H with what else is asked for; w has been multiplied by sign."""
-        if self.levy_area == "space-time":
-            return SpaceTimeIncrement(self._correlate(w), self._correlate(h))
+    def _write_areas(self, start, end, w, h, area):
+        """Write the Lévy areas between two times in cells, given W and H."""
         m = self._noise_shape[-1]
-        area = xp.zeros((*self._noise_shape, m), self.dtype)
-        if area.size and start < end:
-            w_rows, h_rows = (w if sign > 0 else -w).reshape(-1, m), h.reshape(-1, m)
-            length = (end - start) / self._cells * (self.t1 - self.t0)
+        if area.size:
+            length = abs(end - start) / self._cells * (self.t1 - self.t0)
             foster = self.levy_area == "foster"
-            self._tree.area(start, end, length, foster, w_rows, h_rows, area.reshape(-1, m, m))
-            area = area if sign > 0 else -area
+            rows = w.reshape(-1, m), h.reshape(-1, m), area.reshape(-1, m, m)
+            self._tree.area(start, end, length, foster, *rows)
+
+    def _correlated(self, w, h, area):
+        """Return an increment, with the covariance factor applied to its parts."""
         factor = self._covariance_factor
         if factor is not None:
-            area = factor @ area @ factor.T
-        return LevyAreaIncrement(self._correlate(w), self._correlate(h), area)
+            w = w @ factor.T
+            h = None if h is None else h @ factor.T
+            area = None if area is None else factor @ area @ factor.T
+        if h is None:
+            return w
+        return SpaceTimeIncrement(w, h) if area is None else LevyAreaIncrement(w, h, area)
 
 
 def brownian_path(
@@ -516,7 +509,7 @@ def check_tolerance(tolerance, length):
 def check_cache_size(cache_size, array_bytes):
     """Return how many cells are kept."""
     if cache_size is None:
-        return min(max(CACHE_BYTES // max(2 * array_bytes, 1), 64), 4096)
+        return min(max(CACHE_BYTES // max(2 * array_bytes, 1), 16), 4096)
     return integer(cache_size, "cache_size", 0, 1 << 40)
 
 

@@ -1,6 +1,7 @@
 """The Brownian interval, slow and plain: one number at a time, by recursion, in exact times."""
 
 import math
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -80,6 +81,23 @@ def rest(whole, first, length, first_length):
     second = length - first_length
     integral = length * (w / 2 + h) - first_length * (w1 / 2 + h1) - second * w1
     return w - w1, integral / second - (w - w1) / 2
+
+
+def area(key, start, end, length, foster, w, h, dtype):
+    """Return the areas of all rows, w: (rows, m), of an interval with these ends in cells."""
+    key = threefry(threefry(key, [WORD] * 4), struct.unpack("<4I", struct.pack("<2d", start, end)))
+    areas, element = np.zeros((*w.shape, w.shape[1])), 0
+    for row in range(len(w)):
+        for i in range(w.shape[1]):
+            for j in range(i + 1, w.shape[1]):
+                variance = length**2 / 12
+                if foster:
+                    variance = length**2 / 20 + length / 5 * (h[row, i] ** 2 + h[row, j] ** 2)
+                value = h[row, i] * w[row, j] - w[row, i] * h[row, j]
+                value += math.sqrt(variance) * normal(key, 0, element, 2, dtype)
+                areas[row, i, j], areas[row, j, i] = value, -value
+                element += 1
+    return areas
 
 
 class Reference:

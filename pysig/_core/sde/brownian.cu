@@ -273,11 +273,12 @@ __global__ void brownian_increments(real *w, real *h, const real *root_w, const 
     }
 }
 
-// Areas, [rows][m][m], from w and h: [rows][m]; the key is that of the interval.
+// Areas, [rows][m][m], from w, multiplied by sign as they are, and h: [rows][m]; the key is that of
+// the interval.
 template <typename real>
 __global__ void brownian_area(real *area, const real *w, const real *h, integer rows, integer m,
-                              integer blocks, double length, integer foster, integer key_low,
-                              integer key_high) {
+                              integer blocks, double length, double sign, integer foster,
+                              integer key_low, integer key_high) {
     const integer block = (integer)blockIdx.x * blockDim.x + threadIdx.x;
     if (block >= blocks) return;
     const integer pairs = m * (m - 1) / 2;
@@ -294,7 +295,7 @@ __global__ void brownian_area(real *area, const real *w, const real *h, integer 
         const real wi = w[row * m + i], wj = w[row * m + j], hi = h[row * m + i];
         const real hj = h[row * m + j];
         const real deviation = foster ? (real)sqrt(constant + factor * (hi * hi + hj * hj)) : davie;
-        const real value = hi * wj - wi * hj + deviation * x[k];
+        const real value = hi * wj - wi * hj + (real)sign * deviation * x[k];
         area[(row * m + i) * m + j] = value;
         area[(row * m + j) * m + i] = -value;
     }

@@ -25,6 +25,9 @@
 #define PYSIG_BROWNIAN_H
 
 #include <stddef.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "sde/bridge.h"
 #include "sde/normals.h"
@@ -93,11 +96,28 @@ typedef struct {
     uint64_t last_used;
 } brownian_entry;
 
+/* Memory for some entries, behind this head, and the block before it. */
+typedef struct brownian_memory {
+    struct brownian_memory *before;
+    char padding[SIMD_ALIGNMENT - sizeof(void *)];
+} brownian_memory;
+
 typedef struct {
     brownian_entry *entries;
     ptrdiff_t *buckets;
     ptrdiff_t capacity, used, bucket_count, newest, oldest;
+    brownian_memory *memory; /* the newest block */
+    char *free;              /* what is left of it */
+    ptrdiff_t room;          /* entries that there is memory for, in all blocks */
 } brownian_cache;
+
+/* A chunk is what 16 blocks of random words make. */
+enum { BROWNIAN_CHUNK_BYTES = 256, BROWNIAN_BLOCKS = 16, BROWNIAN_DEEPEST = 52 };
+
+/* The cells first ... end - 1, one of the ranges that come of the whole by halving. */
+typedef struct {
+    uint64_t node, first, end;
+} brownian_cells;
 
 typedef struct {
     double length;  /* of time */
@@ -109,6 +129,8 @@ typedef struct {
     threefry_block key;
     char *root;
     uint64_t query; /* number of the query, which tells what it uses itself */
+    brownian_cells path[BROWNIAN_DEEPEST + 1]; /* from the whole to what the last query was in */
+    ptrdiff_t depth;                           /* number of its last range */
     brownian_cache cache;
     int exact;
     brownian_cuts cuts; /* if exact */
@@ -116,12 +138,12 @@ typedef struct {
     ptrdiff_t later_capacity;
 } brownian_tree;
 
-/* A chunk is what 16 blocks of random words make. */
-enum { BROWNIAN_CHUNK_BYTES = 256, BROWNIAN_BLOCKS = 16, BROWNIAN_DEEPEST = 52 };
-
 /* What the normal numbers of a block are for; above the high bits of its number in the counter. */
 enum { BROWNIAN_FOR_W = 0, BROWNIAN_FOR_H = 1, BROWNIAN_FOR_AREA = 2 };
 #define BROWNIAN_PURPOSE_SHIFT 24
+
+/* Levy areas between so many components are computed for several rows at a time. */
+#define BROWNIAN_SMALL 16
 
 /* A key for what is not a range, that of the tree being for ranges. */
 static threefry_block brownian_other_key(threefry_block key, threefry_block name) {
@@ -172,11 +194,12 @@ static void brownian_run(const brownian_tree *tree, const brownian_program *prog
                   scratch, w, h);
 }
 
+/* The areas of some rows for increments over `length`, W multiplied by `sign`, as they are, too. */
 static void brownian_area(int is_double, int simd_level, threefry_block key, double length,
-                          int foster, ptrdiff_t m, ptrdiff_t first, ptrdiff_t last, const void *w,
-                          const void *h, void *area) {
-    BROWNIAN_CALL(brownian_area, is_double, simd_level, key, length, foster, m, first, last, w, h,
-                  area);
+                          double sign, int foster, ptrdiff_t m, ptrdiff_t first, ptrdiff_t last,
+                          const void *w, const void *h, void *area) {
+    BROWNIAN_CALL(brownian_area, is_double, simd_level, key, length, sign, foster, m, first, last,
+                  w, h, area);
 }
 
 /* The key for the areas of one interval. */

@@ -3,16 +3,16 @@
 The arguments arrive checked; times are in cells, from 0 to their number.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE
 from cython.parallel cimport prange, threadid
 from libc.math cimport fabs, rint, sqrt
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 from pysig._core.memory cimport address
 from pysig._core.threads cimport num_threads
-
-import threading
 
 import numpy as np
 
@@ -47,6 +47,9 @@ cdef extern from "sde/brownian.h" nogil:
     ctypedef struct brownian_cache:
         pass
 
+    ctypedef struct brownian_cells:
+        uint64_t node, end
+
     ctypedef struct brownian_cut:
         double time
 
@@ -65,6 +68,7 @@ cdef extern from "sde/brownian.h" nogil:
         int exact
         brownian_cuts cuts
         void *later
+        brownian_cells *path
 
     int BROWNIAN_ROOT
     Py_ssize_t brownian_chunk(int) noexcept
@@ -82,8 +86,8 @@ cdef extern from "sde/brownian.h" nogil:
                             Py_ssize_t) noexcept
     void brownian_run(const brownian_tree *, const brownian_program *, Py_ssize_t, Py_ssize_t,
                       char *, void *, void *) noexcept
-    void brownian_area(int, int, threefry_block, double, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                       const void *, const void *, void *) noexcept
+    void brownian_area(int, int, threefry_block, double, double, int, Py_ssize_t, Py_ssize_t,
+                       Py_ssize_t, const void *, const void *, void *) noexcept
     threefry_block brownian_area_key(threefry_block, double, double) noexcept
     threefry_block threefry(threefry_block, threefry_block) noexcept
     void *aligned_alloc(size_t, size_t) noexcept
@@ -123,8 +127,8 @@ def random_words(key, const unsigned int[:, ::1] counters, unsigned int[:, ::1] 
 cdef int run(const brownian_tree *tree, const brownian_program *program, void *w,
              void *h) except -1 nogil:
     """Runs a program on all chunks, several at a time if that is worth it."""
-    cdef Py_ssize_t work = program.count * tree.chunks
-    cdef int threads = <int>max(min(<Py_ssize_t>num_threads(), work // TASK, tree.chunks), 1)
+    cdef Py_ssize_t most = min(program.count * tree.chunks // TASK, tree.chunks)
+    cdef int threads = 1 if most < 2 else <int>min(<Py_ssize_t>num_threads(), most)
     cdef Py_ssize_t scratch = program.slots * brownian_slot_bytes(tree)
     cdef Py_ssize_t tasks = min(tree.chunks, threads * 8), i
     cdef char *memory = NULL
@@ -149,14 +153,13 @@ cdef class BrownianTree:
 
     cdef brownian_tree tree
     cdef brownian_program program
-    cdef object lock
+    cdef cython.pythread_type_lock lock
     cdef double t0, t1
 
     def __cinit__(self, double t0, double t1, uint64_t cells, Py_ssize_t size, bint is_double,
                   int components, key, Py_ssize_t cache_size, root, bint exact=False):
         """root: the values of the whole, W or W and H one after the other, or None."""
         cdef Py_ssize_t chunk = brownian_chunk(is_double)
-        self.lock = threading.Lock()
         self.t0 = t0
         self.t1 = t1
         self.tree.length = t1 - t0
@@ -168,6 +171,8 @@ cdef class BrownianTree:
         self.tree.chunks = (size + chunk - 1) // chunk
         self.tree.key = as_block(key)
         self.tree.exact = exact
+        self.tree.path[0].node = 1
+        self.tree.path[0].end = cells
         if not brownian_make_cache(&self.tree.cache, cache_size):
             raise MemoryError(f"cannot allocate a cache of {cache_size} entries")
         self.tree.root = <char *>aligned_alloc(64, brownian_array_bytes(&self.tree) + 64)
@@ -202,7 +207,7 @@ cdef class BrownianTree:
             self.tree.root[i] = values[i]
         return 0
 
-    def cell(self, time, name):
+    cdef double locate(self, time, name) except -1:
         """A time in cells, from 0 to their number; those a rounding error apart are one."""
         cdef double value = time, resolution = EPSILON_32 if type(time) is FLOAT32 else EPSILON_64
         cdef double slack = 4 * resolution * max(fabs(self.t0), fabs(value))
@@ -214,24 +219,44 @@ cdef class BrownianTree:
             cell = nearest
         return min(max(cell, 0.0), <double>self.tree.cells)
 
+    def cell(self, time, name):
+        """A time in cells."""
+        return self.locate(time, name)
+
     def cuts(self):
         """The times, in cells, at which the cells of an exact tree were cut, in that order."""
         with self.lock:
             return [self.tree.cuts.cuts[i].time for i in range(self.tree.cuts.count)]
 
-    def interval(self, double start, double end, double sign, w, h):
-        """Write the values from `start` to `end` into w, times `sign`, and h (or None)."""
+    def increment(self, start, end, w, h):
+        """Write the values from one time to another into w and h (or None)."""
+        self.interval(self.locate(start, "start"), self.locate(end, "end"), w, h)
+
+    cpdef interval(self, double start, double end, w, h):
+        """The same for times in cells."""
         cdef void *w_values = address(w, PyBUF_WRITABLE)
         cdef void *h_values = address(h, PyBUF_WRITABLE)
+        cdef Py_ssize_t bytes = self.tree.size * (8 if self.tree.is_double else 4)
+        if start == end:
+            memset(w_values, 0, bytes)
+            if h is not None:
+                memset(h_values, 0, bytes)
+        elif bytes:
+            self.run_interval(start, end, w_values, h_values)
+
+    cdef int run_interval(self, double start, double end, void *w, void *h) except -1:
         with self.lock:
             try:
                 with nogil:
-                    brownian_plan_interval(&self.tree, &self.program, brownian_locate(start),
-                                           brownian_locate(end), sign)
-                    run(&self.tree, &self.program, w_values, h_values)
+                    brownian_plan_interval(&self.tree, &self.program,
+                                           brownian_locate(min(start, end)),
+                                           brownian_locate(max(start, end)),
+                                           1.0 if start < end else -1.0)
+                    run(&self.tree, &self.program, w, h)
             except MemoryError:
                 brownian_empty_cache(&self.tree.cache)
                 raise
+        return 0
 
     def area(self, double start, double end, double length, bint foster, w, h, area):
         """Write areas for the increments w: (rows, m), h: (rows, m) into area: (rows, m, m)."""
@@ -239,17 +264,18 @@ cdef class BrownianTree:
         cdef const void *w_values = address(w)
         cdef const void *h_values = address(h)
         cdef void *areas = address(area, PyBUF_WRITABLE)
-        cdef threefry_block key = brownian_area_key(self.tree.key, start, end)
-        cdef Py_ssize_t work = rows * m * m // 65536
-        cdef int threads = <int>max(min(<Py_ssize_t>num_threads(), work, rows), 1)
+        cdef threefry_block key = brownian_area_key(self.tree.key, min(start, end), max(start, end))
+        cdef double sign = 1.0 if start < end else -1.0
+        cdef Py_ssize_t most = min(rows * m * m // 65536, rows)
+        cdef int threads = 1 if most < 2 else <int>min(<Py_ssize_t>num_threads(), most)
         cdef int is_double = self.tree.is_double
         if threads == 1:
             with nogil:
-                brownian_area(is_double, LEVEL, key, length, foster, m, 0, rows, w_values,
+                brownian_area(is_double, LEVEL, key, length, sign, foster, m, 0, rows, w_values,
                               h_values, areas)
             return
         for i in prange(threads, num_threads=threads, nogil=True):
-            brownian_area(is_double, LEVEL, key, length, foster, m, rows * i // threads,
+            brownian_area(is_double, LEVEL, key, length, sign, foster, m, rows * i // threads,
                           rows * (i + 1) // threads, w_values, h_values, areas)
 
     def increments(self, const double[::1] times, w, h):
@@ -258,7 +284,14 @@ cdef class BrownianTree:
         cdef Py_ssize_t count = times.shape[0], i
         cdef void *w_values = address(w, PyBUF_WRITABLE)
         cdef void *h_values = address(h, PyBUF_WRITABLE)
-        cdef brownian_point *points = <brownian_point *>malloc(count * sizeof(brownian_point))
+        cdef brownian_point *points
+        if not self.tree.size:
+            return
+        if self.tree.exact:
+            for i in range(count - 1):
+                self.interval(times[i], times[i + 1], w[i:i + 1], None if h is None else h[i:i + 1])
+            return
+        points = <brownian_point *>malloc(count * sizeof(brownian_point))
         program.operations = NULL
         program.capacity = 0
         if points == NULL:

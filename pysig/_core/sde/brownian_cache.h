@@ -60,17 +60,56 @@ static void brownian_forget(brownian_cache *cache, ptrdiff_t index) {
     brownian_unlink(cache, index);
 }
 
+enum {
+    BROWNIAN_FIRST_ENTRIES = 16,
+    BROWNIAN_MOST_MEMORY = 1 << 25, /* of one block, unless one entry is larger */
+    BROWNIAN_LARGE_PAGE = 1 << 21,
+};
+
+/* Takes memory for more entries, in general for as many as there are.  Returns 0 if there is none.
+ * It is in large pages if possible: the system clears each page, one after the other, which takes
+ * longer than the random numbers if pages are small. */
+static int brownian_take_memory(brownian_cache *cache, ptrdiff_t entry_bytes) {
+    ptrdiff_t count = cache->room ? cache->room : BROWNIAN_FIRST_ENTRIES;
+    if (count > BROWNIAN_MOST_MEMORY / entry_bytes) count = BROWNIAN_MOST_MEMORY / entry_bytes;
+    if (count > cache->capacity - cache->room) count = cache->capacity - cache->room;
+    if (count < 1) count = 1;
+    size_t bytes = sizeof(brownian_memory) + (size_t)(count * entry_bytes);
+    const int large = bytes >= BROWNIAN_LARGE_PAGE;
+    const size_t alignment = large ? BROWNIAN_LARGE_PAGE : SIMD_ALIGNMENT;
+    bytes = (bytes + alignment - 1) / alignment * alignment;
+    brownian_memory *memory = (brownian_memory *)aligned_alloc(alignment, bytes);
+    if (memory == NULL) return 0;
+#if defined(MADV_HUGEPAGE)
+    if (large) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    memory->before = cache->memory;
+    cache->memory = memory;
+    cache->free = (char *)(memory + 1);
+    cache->room += count;
+    return 1;
+}
+
+static void brownian_free_memory(brownian_cache *cache) {
+    while (cache->memory) {
+        brownian_memory *before = cache->memory->before;
+        free(cache->memory);
+        cache->memory = before;
+    }
+    cache->room = 0;
+}
+
 /* An entry for a range that has none: a new one, or the oldest.  NULL if the query that is being
  * planned uses all of them itself, or there is no memory. */
 static brownian_entry *brownian_keep(brownian_tree *tree, uint64_t node, double part) {
     brownian_cache *cache = &tree->cache;
     ptrdiff_t index;
     if (cache->used < cache->capacity) {
-        char *memory =
-            (char *)aligned_alloc(SIMD_ALIGNMENT, (size_t)(2 * brownian_array_bytes(tree)));
-        if (memory == NULL) return NULL;
+        const ptrdiff_t bytes = 2 * brownian_array_bytes(tree);
+        if (cache->used == cache->room && !brownian_take_memory(cache, bytes)) return NULL;
         index = cache->used++;
-        cache->entries[index].memory = memory;
+        cache->entries[index].memory = cache->free;
+        cache->free += bytes;
     } else {
         index = cache->oldest;
         if (index < 0 || cache->entries[index].last_used == tree->query) return NULL;
@@ -103,12 +142,12 @@ static int brownian_make_cache(brownian_cache *cache, ptrdiff_t capacity) {
 /* Forgets everything: what was to be computed has not been. */
 static void brownian_empty_cache(brownian_cache *cache) {
     while (cache->newest >= 0) brownian_forget(cache, cache->newest);
-    for (ptrdiff_t i = 0; i < cache->used; i++) free(cache->entries[i].memory);
+    brownian_free_memory(cache);
     cache->used = 0;
 }
 
 static void brownian_free_cache(brownian_cache *cache) {
-    for (ptrdiff_t i = 0; i < cache->used; i++) free(cache->entries[i].memory);
+    brownian_free_memory(cache);
     free(cache->entries);
     free(cache->buckets);
 }

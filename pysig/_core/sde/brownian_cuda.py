@@ -74,19 +74,32 @@ class BrownianTree:
             *halves(self.key),
         )
 
-    def interval(self, start, end, sign, w, h):
-        """Write the values from `start` to `end` into w, times `sign`, and h (or None)."""
-        self.launch(w, h, 0, start, end, sign, 1)
+    def increment(self, start, end, w, h):
+        """Write the values from one time to another into w and h (or None)."""
+        self.interval(self.cell(start, "start"), self.cell(end, "end"), w, h)
+
+    def interval(self, start, end, w, h):
+        """Do the same for times in cells."""
+        if start == end:
+            w.fill(0)
+            if h is not None:
+                h.fill(0)
+        elif self.size:
+            sign = 1.0 if start < end else -1.0
+            self.launch(w, h, 0, min(start, end), max(start, end), sign, 1)
 
     def increments(self, times, w, h):
         """Write the values between `times`, which rise, into w (and h)."""
-        self.launch(w, h, cupy.asarray(times), 0.0, 0.0, 1.0, len(times) - 1)
+        if self.size:
+            self.launch(w, h, cupy.asarray(times), 0.0, 0.0, 1.0, len(times) - 1)
 
     def area(self, start, end, length, foster, w, h, area):
         """Write areas for the increments w: (rows, m), h: (rows, m) into area: (rows, m, m)."""
         rows, m = w.shape
         blocks = block_count(rows * (m * (m - 1) // 2), self.is_double)
-        key = brownian.area_key(self.key, start, end)
+        key = brownian.area_key(self.key, min(start, end), max(start, end))
+        sign = 1.0 if start < end else -1.0
+        area.fill(0)
         kernel("area", self.real)(
-            blocks, area, w, h, rows, m, blocks, float(length), int(foster), *halves(key)
+            blocks, area, w, h, rows, m, blocks, float(length), sign, int(foster), *halves(key)
         )

@@ -58,7 +58,7 @@ static void brownian_plan_row(brownian_planner *planner, ptrdiff_t row, double s
 
 /* ---- ranges of cells, and their parts ---- */
 
-/* The cells first ... end - 1; or a piece of the cell `first` from the part `low` to `high` of it,
+/* The cells first ... end - 1, or a piece of the cell `first` from the part `low` to `high` of it,
  * with the cut that comes next, or else where it will be: below another one, or the first. */
 typedef struct {
     uint64_t node, first, end;
@@ -95,10 +95,16 @@ static void brownian_look_up_cuts(const brownian_tree *tree, brownian_range *ran
         tree->exact && brownian_is_cell(range) ? brownian_first_cut(&tree->cuts, range->first) : -1;
 }
 
-static brownian_range brownian_whole(const brownian_tree *tree) {
-    brownian_range whole = {1, 0, tree->cells, 0, 1, -1, -1, 0, {tree->root, 0}};
-    brownian_look_up_cuts(tree, &whole);
-    return whole;
+static brownian_range brownian_range_of(const brownian_tree *tree, const brownian_cells *cells,
+                                        brownian_place place) {
+    brownian_range range = {cells->node, cells->first, cells->end, 0, 1, -1, -1, 0, place};
+    brownian_look_up_cuts(tree, &range);
+    return range;
+}
+
+static brownian_place brownian_root(const brownian_tree *tree) {
+    const brownian_place place = {tree->root, 0};
+    return place;
 }
 
 static double brownian_range_length(const brownian_tree *tree, const brownian_range *range) {
@@ -185,15 +191,13 @@ static void brownian_plan_split(brownian_planner *planner, const brownian_range 
     operation->bridge = tree->components == 1 ? bridge_w(left, right) : bridge_wh(left, right);
 }
 
-/* The parts of a range: those that are kept, or else new ones, which are kept if there is room. */
-static brownian_parts brownian_parts_of(brownian_planner *planner, const brownian_range *range,
-                                        brownian_point split) {
+/* Computes the parts of a range, which are kept if there is room. */
+static brownian_parts brownian_new_parts(brownian_planner *planner, const brownian_range *range,
+                                         brownian_point split) {
     brownian_tree *tree = planner->tree;
     const double part = brownian_is_cell(range) ? split.part : 0;
-    const brownian_entry *entry = brownian_find(tree, range->node, part);
-    if (entry) return brownian_entry_parts(tree, entry);
+    const brownian_entry *entry = brownian_keep(tree, range->node, part);
     brownian_parts parts;
-    entry = brownian_keep(tree, range->node, part);
     if (entry) {
         parts = brownian_entry_parts(tree, entry);
     } else {
@@ -202,6 +206,15 @@ static brownian_parts brownian_parts_of(brownian_planner *planner, const brownia
     }
     brownian_plan_split(planner, range, parts, split);
     return parts;
+}
+
+/* The parts of a range: those that are kept, or else new ones. */
+static brownian_parts brownian_parts_of(brownian_planner *planner, const brownian_range *range,
+                                        brownian_point split) {
+    const brownian_tree *tree = planner->tree;
+    const double part = brownian_is_cell(range) ? split.part : 0;
+    const brownian_entry *entry = brownian_find(planner->tree, range->node, part);
+    return entry ? brownian_entry_parts(tree, entry) : brownian_new_parts(planner, range, split);
 }
 
 /* Room for so many ranges, or NULL. */
@@ -220,14 +233,68 @@ static brownian_range *brownian_ranges(brownian_planner *planner, ptrdiff_t coun
     return (brownian_range *)tree->later;
 }
 
+/* ---- the smallest range that holds both points ---- */
+
+static uint64_t brownian_middle(const brownian_cells *cells) {
+    return cells->first + (cells->end - cells->first) / 2;
+}
+
+static int brownian_is_within(const brownian_cells *cells, brownian_point from, brownian_point to) {
+    const brownian_point end = {cells->end, 0};
+    return from.cell >= cells->first && !brownian_is_before(end, to);
+}
+
+/* Makes the path lead to the smallest range of cells that holds both points.  It begins with where
+ * the last query was, which is close where queries follow each other. */
+static void brownian_find_path(brownian_tree *tree, brownian_point from, brownian_point to) {
+    brownian_cells *last = &tree->path[tree->depth];
+    while (!brownian_is_within(last, from, to)) last--;
+    while (last->end - last->first > 1) {
+        const brownian_point middle = {brownian_middle(last), 0};
+        const int right = from.cell >= middle.cell;
+        if (!right && brownian_is_before(middle, to)) break;
+        const brownian_cells half = {2 * last->node + (uint64_t)right,
+                                     right ? middle.cell : last->first,
+                                     right ? last->end : middle.cell};
+        *++last = half;
+    }
+    tree->depth = last - tree->path;
+}
+
+static brownian_place brownian_half(brownian_parts parts, int right) {
+    return right ? parts.right : parts.left;
+}
+
+/* The values on the last range of the path, from the closest one above whose halves are kept. */
+static brownian_place brownian_plan_path(brownian_planner *planner) {
+    brownian_tree *tree = planner->tree;
+    const brownian_cells *path = tree->path;
+    brownian_place place = brownian_root(tree);
+    ptrdiff_t known;
+    for (known = tree->depth; known > 0; known--) {
+        const brownian_entry *entry = brownian_find(tree, path[known - 1].node, 0);
+        if (!entry) continue;
+        place = brownian_half(brownian_entry_parts(tree, entry), path[known].node & 1);
+        break;
+    }
+    for (; known < tree->depth; known++) {
+        const brownian_range range = brownian_range_of(tree, &path[known], place);
+        const brownian_point middle = {brownian_middle(&path[known]), 0};
+        place =
+            brownian_half(brownian_new_parts(planner, &range, middle), path[known + 1].node & 1);
+    }
+    return place;
+}
+
 /* The smallest range that holds both points, of which none is inside another cut of it. */
 static brownian_range brownian_plan_common(brownian_planner *planner, brownian_point from,
                                            brownian_point to) {
     brownian_tree *tree = planner->tree;
-    brownian_range range = brownian_whole(tree), *above = NULL;
+    brownian_find_path(tree, from, to);
+    brownian_range range = brownian_range_of(tree, &tree->path[tree->depth], brownian_root(tree));
+    brownian_range *above = NULL;
     ptrdiff_t depth = 0, known;
-    for (;;) {
-        if (brownian_is_cell(&range) && range.cut < 0) break;
+    while (range.cut >= 0) {
         const brownian_point split = brownian_split_point(planner, &range, from);
         const int right = !brownian_is_before(from, split);
         if (!right && brownian_is_before(split, to)) break;
@@ -236,24 +303,21 @@ static brownian_range brownian_plan_common(brownian_planner *planner, brownian_p
         above[depth++] = range;
         range = brownian_part(planner, &range, split, right, range.place);
     }
-    /* from the closest range above whose parts are kept; `side` tells which part came of it */
+    /* from the closest cut above whose parts are kept; `side` tells which part came of it */
     for (known = depth; known > 0; known--) {
         brownian_range *child = known < depth ? &above[known] : &range;
-        const brownian_range *parent = &above[known - 1];
-        const double part = brownian_is_cell(parent)
-                                ? brownian_split_point(planner, &above[known - 1], from).part
-                                : 0;
-        const brownian_entry *entry = brownian_find(tree, parent->node, part);
+        const double part = brownian_split_point(planner, &above[known - 1], from).part;
+        const brownian_entry *entry = brownian_find(tree, range.node, part);
         if (!entry) continue;
-        const brownian_parts parts = brownian_entry_parts(tree, entry);
-        child->place = child->side ? parts.right : parts.left;
+        child->place = brownian_half(brownian_entry_parts(tree, entry), child->side);
         break;
     }
+    if (!known) (depth ? &above[0] : &range)->place = brownian_plan_path(planner);
     for (; known < depth; known++) {
         const brownian_point split = brownian_split_point(planner, &above[known], from);
-        const brownian_parts parts = brownian_parts_of(planner, &above[known], split);
         brownian_range *child = known + 1 < depth ? &above[known + 1] : &range;
-        child->place = child->side ? parts.right : parts.left;
+        child->place =
+            brownian_half(brownian_new_parts(planner, &above[known], split), child->side);
     }
     return range;
 }
@@ -391,7 +455,8 @@ static void brownian_grid_cell(brownian_grid *grid, const brownian_range *range,
 static void brownian_plan_grid(brownian_tree *tree, brownian_program *program,
                                const brownian_point *points, ptrdiff_t count) {
     brownian_grid grid = {{tree, program, 0, 1}, points, count, 0};
-    brownian_range later[BROWNIAN_DEEPEST + 1], range = brownian_whole(tree);
+    brownian_range later[BROWNIAN_DEEPEST + 1];
+    brownian_range range = brownian_range_of(tree, &tree->path[0], brownian_root(tree));
     const brownian_point start = {0, 0};
     int waiting = 0;
     program->count = program->failed = 0;

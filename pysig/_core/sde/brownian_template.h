@@ -10,9 +10,9 @@
     ((place)->array ? (REAL *)(void *)((place)->array + chunk_offset) \
                     : (REAL *)(void *)(scratch + (place)->slot * slot_bytes))
 
-/* The normal numbers of one chunk. */
+/* The first normal numbers of one chunk: some from each block of random words. */
 ALWAYS_INLINE void NAME(brownian_normals)(threefry_block key, uint64_t node, uint64_t chunk,
-                                          threefry_word purpose, REAL *values) {
+                                          threefry_word purpose, const int numbers, REAL *values) {
     const uint64_t first = chunk * BROWNIAN_BLOCKS;
     const threefry_word low = (threefry_word)first;
     const threefry_word high = (threefry_word)(first >> 32) | purpose << BROWNIAN_PURPOSE_SHIFT;
@@ -25,9 +25,19 @@ ALWAYS_INLINE void NAME(brownian_normals)(threefry_block key, uint64_t node, uin
 #else
         normals_of_block_float(threefry(key, counter), block);
 #endif
-        for (int i = 0; i < CHUNK / BROWNIAN_BLOCKS; i++)
+        for (int i = 0; i < numbers / BROWNIAN_BLOCKS; i++)
             values[i * BROWNIAN_BLOCKS + q] = block[i];
     }
+}
+
+/* The normal numbers that an operation needs: a small process has the first number of each block. */
+static void NAME(brownian_normals_of)(const brownian_operation *operation, ptrdiff_t size,
+                                      uint64_t chunk, threefry_word purpose, REAL *values) {
+    if (size <= BROWNIAN_BLOCKS)
+        NAME(brownian_normals)(operation->key, operation->node, chunk, purpose, BROWNIAN_BLOCKS,
+                               values);
+    else
+        NAME(brownian_normals)(operation->key, operation->node, chunk, purpose, CHUNK, values);
 }
 
 static void NAME(brownian_split)(const bridge *b, int components, const REAL *x, const REAL *whole,
@@ -97,13 +107,13 @@ static void NAME(brownian_run)(const brownian_tree *tree, const brownian_program
     for (ptrdiff_t chunk = first; chunk < last; chunk++) {
         const ptrdiff_t chunk_offset = chunk * slot_bytes;
         REAL sum[2 * CHUNK] __attribute__((aligned(SIMD_ALIGNMENT))) = {0};
-        REAL x[2 * CHUNK] __attribute__((aligned(SIMD_ALIGNMENT)));
+        REAL x[2 * CHUNK] __attribute__((aligned(SIMD_ALIGNMENT))) = {0};
         for (ptrdiff_t n = 0; n < program->count; n++) {
             const brownian_operation *operation = &program->operations[n];
             if (operation->kind <= BROWNIAN_SPLIT)
                 for (int i = 0; i < components; i++)
-                    NAME(brownian_normals)(operation->key, operation->node, (uint64_t)chunk,
-                                           (threefry_word)i, x + i * CHUNK);
+                    NAME(brownian_normals_of)(operation, tree->size, (uint64_t)chunk,
+                                              (threefry_word)i, x + i * CHUNK);
             REAL *left = SLOT(&operation->left);
             switch (operation->kind) {
                 case BROWNIAN_ROOT:
@@ -131,39 +141,141 @@ static void NAME(brownian_run)(const brownian_tree *tree, const brownian_program
     }
 }
 
-/* Areas of the rows first ... last - 1: A = H W' - W H' + noise, skew-symmetric.  w, h: [row][m];
- * area: [row][m][m].  foster: the variance of the noise depends on H. */
-static void NAME(brownian_area)(threefry_block key, double length, int foster, ptrdiff_t m,
-                                ptrdiff_t first, ptrdiff_t last, const void *all_w,
-                                const void *all_h, void *areas) {
-    const ptrdiff_t pairs = m * (m - 1) / 2;
-    const REAL constant = (REAL)(length * length / 20), factor = (REAL)(length / 5);
-    const REAL davie = (REAL)(length / sqrt(12));
-    REAL x[CHUNK] __attribute__((aligned(SIMD_ALIGNMENT)));
-    ptrdiff_t next = first * pairs, position = CHUNK;
-    if (next % CHUNK) {
-        NAME(brownian_normals)(key, 0, (uint64_t)(next / CHUNK), BROWNIAN_FOR_AREA, x);
-        position = next % CHUNK;
+/* ---- Levy areas: A = H W' - W H' + noise, skew-symmetric ---- */
+
+#define SMALL BROWNIAN_SMALL
+
+/* Normal numbers in order. */
+typedef struct {
+    threefry_block key;
+    uint64_t chunk; /* the one to come */
+    ptrdiff_t position, filled;
+    REAL values[LANES * SMALL * (SMALL - 1) / 2 + CHUNK + LANES];
+} NAME(brownian_stream);
+
+/* Where the next `count` numbers are: so many as LANES rows have between SMALL components at most. */
+ALWAYS_INLINE const REAL *NAME(brownian_next)(NAME(brownian_stream) *stream, ptrdiff_t count) {
+    const ptrdiff_t left = stream->filled - stream->position;
+    if (left < count) {
+        memmove(stream->values, stream->values + stream->position, (size_t)left * sizeof(REAL));
+        stream->position = 0;
+        for (stream->filled = left; stream->filled < count; stream->filled += CHUNK)
+            NAME(brownian_normals)(stream->key, 0, stream->chunk++, BROWNIAN_FOR_AREA, CHUNK,
+                                   stream->values + stream->filled);
     }
-    for (ptrdiff_t row = first; row < last; row++) {
-        const REAL *w = (const REAL *)all_w + row * m, *h = (const REAL *)all_h + row * m;
-        REAL *area = (REAL *)areas + row * m * m;
-        for (ptrdiff_t i = 0; i < m; i++) {
-            area[i * m + i] = 0;
-            for (ptrdiff_t j = i + 1; j < m; j++, position++, next++) {
-                if (position == CHUNK) {
-                    NAME(brownian_normals)(key, 0, (uint64_t)(next / CHUNK), BROWNIAN_FOR_AREA, x);
-                    position = 0;
-                }
-                const REAL variance = constant + factor * (h[i] * h[i] + h[j] * h[j]);
-                const REAL deviation = foster ? ROOT(variance) : davie;
-                const REAL value = h[i] * w[j] - w[i] * h[j] + deviation * x[position];
-                area[i * m + j] = value;
-                area[j * m + i] = -value;
+    stream->position += count;
+    return stream->values + stream->position - count;
+}
+
+/* How the noise depends on H. */
+typedef struct {
+    int foster;
+    REAL constant, factor, davie, sign;
+} NAME(brownian_noise);
+
+ALWAYS_INLINE REAL NAME(brownian_deviation)(const NAME(brownian_noise) *noise, const int foster,
+                                            REAL h1, REAL h2) {
+    if (!foster) return noise->davie;
+    return noise->sign * ROOT(noise->constant + noise->factor * (h1 * h1 + h2 * h2));
+}
+
+/* The columns of LANES rows as vectors.  Reads, and writes, up to a vector more. */
+ALWAYS_INLINE void NAME(brownian_columns)(const REAL *rows, ptrdiff_t columns, REAL *to) {
+    for (ptrdiff_t column = 0; column < columns; column += LANES) {
+        NAME(vector) block[LANES];
+        for (int row = 0; row < LANES; row++)
+            block[row] = NAME(load)(rows + row * columns + column);
+        NAME(transpose)(block);
+        for (int k = 0; k < LANES; k++) NAME(store)(to + (column + k) * LANES, block[k]);
+    }
+}
+
+/* The other way, for the first `count` rows. */
+ALWAYS_INLINE void NAME(brownian_rows)(const REAL *from, ptrdiff_t columns, ptrdiff_t count,
+                                       REAL *rows) {
+    for (ptrdiff_t column = 0; column < columns; column += LANES) {
+        NAME(vector) block[LANES];
+        const ptrdiff_t left = columns - column;
+        for (int k = 0; k < LANES; k++) block[k] = NAME(load)(from + (column + k) * LANES);
+        NAME(transpose)(block);
+        for (ptrdiff_t row = 0; row < count; row++)
+            if (left >= LANES)
+                NAME(store)(rows + row * columns + column, block[row]);
+            else
+                memcpy(rows + row * columns + column, &block[row], (size_t)left * sizeof(REAL));
+    }
+}
+
+/* So many rows, LANES or fewer, of up to SMALL components: a number of each row in one vector. */
+ALWAYS_INLINE void NAME(brownian_area_of_rows)(NAME(brownian_stream) *stream,
+                                               const NAME(brownian_noise) *noise, const int foster,
+                                               ptrdiff_t m, ptrdiff_t count, const REAL *w,
+                                               const REAL *h, REAL *area) {
+    enum { VECTORS = SMALL + LANES };
+    REAL rows[SMALL * LANES + LANES] = {0}, all[(SMALL * SMALL + LANES) * LANES];
+    REAL w_of[VECTORS * LANES], h_of[VECTORS * LANES], x_of[(SMALL * SMALL / 2 + LANES) * LANES];
+    memcpy(rows, w, (size_t)(count * m) * sizeof(REAL));
+    NAME(brownian_columns)(rows, m, w_of);
+    memcpy(rows, h, (size_t)(count * m) * sizeof(REAL));
+    NAME(brownian_columns)(rows, m, h_of);
+    const ptrdiff_t pairs = m * (m - 1) / 2;
+    NAME(brownian_columns)(NAME(brownian_next)(stream, count * pairs), pairs, x_of);
+    const REAL *x = x_of;
+    for (ptrdiff_t i = 0; i < m; i++) {
+        const REAL *wi = w_of + i * LANES, *hi = h_of + i * LANES;
+        for (int k = 0; k < LANES; k++) all[(i * m + i) * LANES + k] = 0;
+        for (ptrdiff_t j = i + 1; j < m; j++, x += LANES) {
+            const REAL *wj = w_of + j * LANES, *hj = h_of + j * LANES;
+            REAL *above = all + (i * m + j) * LANES, *below = all + (j * m + i) * LANES;
+            for (int k = 0; k < LANES; k++) {
+                const REAL deviation = NAME(brownian_deviation)(noise, foster, hi[k], hj[k]);
+                const REAL value = hi[k] * wj[k] - wi[k] * hj[k] + deviation * x[k];
+                above[k] = value;
+                below[k] = -value;
             }
         }
     }
+    NAME(brownian_rows)(all, m * m, count, area);
 }
+
+/* One row of any number of components. */
+ALWAYS_INLINE void NAME(brownian_area_of_row)(NAME(brownian_stream) *stream,
+                                              const NAME(brownian_noise) *noise, ptrdiff_t m,
+                                              const REAL *w, const REAL *h, REAL *area) {
+    for (ptrdiff_t i = 0; i < m; i++) {
+        area[i * m + i] = 0;
+        for (ptrdiff_t j = i + 1; j < m; j++) {
+            const REAL x = *NAME(brownian_next)(stream, 1);
+            const REAL deviation = NAME(brownian_deviation)(noise, noise->foster, h[i], h[j]);
+            const REAL value = h[i] * w[j] - w[i] * h[j] + deviation * x;
+            area[i * m + j] = value;
+            area[j * m + i] = -value;
+        }
+    }
+}
+
+/* The rows first ... last - 1.  w, h: [row][m]; area: [row][m][m]. */
+static void NAME(brownian_area)(threefry_block key, double length, double sign, int foster,
+                                ptrdiff_t m, ptrdiff_t first, ptrdiff_t last, const void *all_w,
+                                const void *all_h, void *areas) {
+    const NAME(brownian_noise) noise = {foster, (REAL)(length * length / 20), (REAL)(length / 5),
+                                        (REAL)(sign * length / sqrt(12)), (REAL)sign};
+    const ptrdiff_t begin = first * (m * (m - 1) / 2), step = m > SMALL ? 1 : LANES;
+    NAME(brownian_stream) stream = {key, (uint64_t)(begin / CHUNK), 0, 0, {0}};
+    if (begin % CHUNK) NAME(brownian_next)(&stream, begin % CHUNK);
+    for (ptrdiff_t row = first; row < last; row += step) {
+        const ptrdiff_t count = last - row < step ? last - row : step;
+        const REAL *w = (const REAL *)all_w + row * m, *h = (const REAL *)all_h + row * m;
+        REAL *area = (REAL *)areas + row * m * m;
+        if (m > SMALL)
+            NAME(brownian_area_of_row)(&stream, &noise, m, w, h, area);
+        else if (foster)
+            NAME(brownian_area_of_rows)(&stream, &noise, 1, m, count, w, h, area);
+        else
+            NAME(brownian_area_of_rows)(&stream, &noise, 0, m, count, w, h, area);
+    }
+}
+#undef SMALL
 #undef CHUNK
 #undef ROOT
 #undef SLOT

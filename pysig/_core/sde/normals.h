@@ -75,7 +75,7 @@ DEVICE double normals_radius_double(normals_word x) {
     p = p * w + 0.28571428625975487;
     p = p * w + 0.399999999998995;
     p = p * w + 0.666666666666667;
-    const double logarithm = (double)e * 0.6931471805599453 + (2.0 * s + s * w * p);
+    const double logarithm = (double)e * 0.6931471805599453 + (s + s + s * w * p);
     return sqrt(-2.0 * logarithm);
 }
 

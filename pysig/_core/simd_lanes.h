@@ -75,21 +75,21 @@ ALWAYS_INLINE NAME(vector) NAME(in_register)(NAME(vector) value) {
 
 /* rows[i][j] becomes rows[j][i]. */
 ALWAYS_INLINE void NAME(transpose)(NAME(vector) rows[LANES]) {
-    EXCHANGE(rows, 1)
+    EXCHANGE(rows, 1);
 #if LANES >= 4
-    EXCHANGE(rows, 2)
+    EXCHANGE(rows, 2);
 #endif
 #if LANES >= 8
-    EXCHANGE(rows, 4)
+    EXCHANGE(rows, 4);
 #endif
 #if LANES >= 16
-    EXCHANGE(rows, 8)
+    EXCHANGE(rows, 8);
 #endif
 }
 
 /* The sums of the rows: the transposition and the addition of its rows in one. */
-#define ADD_EXCHANGED(rows, s)                                                       \
-    for (int i = 0; i < LANES; i += 2 * s)                                           \
+#define ADD_EXCHANGED(rows, s)                                                   \
+    for (int i = 0; i < LANES; i += 2 * s)                                       \
     rows[i] = SIMD_SHUFFLE(NAME(mask), rows[i], rows[i + s], EXCHANGE_LOW_##s) + \
               SIMD_SHUFFLE(NAME(mask), rows[i], rows[i + s], EXCHANGE_HIGH_##s)
 

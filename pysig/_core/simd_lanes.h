@@ -75,18 +75,39 @@ ALWAYS_INLINE NAME(vector) NAME(in_register)(NAME(vector) value) {
 
 /* rows[i][j] becomes rows[j][i]. */
 ALWAYS_INLINE void NAME(transpose)(NAME(vector) rows[LANES]) {
-    EXCHANGE(rows, 1)
+    EXCHANGE(rows, 1);
 #if LANES >= 4
-    EXCHANGE(rows, 2)
+    EXCHANGE(rows, 2);
 #endif
 #if LANES >= 8
-    EXCHANGE(rows, 4)
+    EXCHANGE(rows, 4);
 #endif
 #if LANES >= 16
-    EXCHANGE(rows, 8)
+    EXCHANGE(rows, 8);
 #endif
 }
 
+/* The sums of the rows: the transposition and the addition of its rows in one. */
+#define ADD_EXCHANGED(rows, s)                                                   \
+    for (int i = 0; i < LANES; i += 2 * s)                                       \
+    rows[i] = SIMD_SHUFFLE(NAME(mask), rows[i], rows[i + s], EXCHANGE_LOW_##s) + \
+              SIMD_SHUFFLE(NAME(mask), rows[i], rows[i + s], EXCHANGE_HIGH_##s)
+
+ALWAYS_INLINE NAME(vector) NAME(sums_of_rows)(NAME(vector) rows[LANES]) {
+    ADD_EXCHANGED(rows, 1);
+#if LANES >= 4
+    ADD_EXCHANGED(rows, 2);
+#endif
+#if LANES >= 8
+    ADD_EXCHANGED(rows, 4);
+#endif
+#if LANES >= 16
+    ADD_EXCHANGED(rows, 8);
+#endif
+    return rows[0];
+}
+
+#undef ADD_EXCHANGED
 #undef EXCHANGE
 #undef EXCHANGE_LOW_1
 #undef EXCHANGE_HIGH_1

@@ -66,59 +66,56 @@ class AsynchronousLeapfrog:
         """Return the state after a step."""
         y, v = state
         half = (t1 - t0) / 2
-        k = v * half
-        k += y
-        new_v = system.drift(t0 + half, k) * (2 * self.damping)
-        new_v += v * (1 - 2 * self.damping)
-        return State(k + new_v * half, new_v)
+        k = system.combine((1, y), (half, v))
+        return self.move(system, half, k, v, system.drift(t0 + half, k))
+
+    def move(self, system, half, k, v, u):
+        """Return the state at the end of a step, given that in its middle, and the velocity u."""
+        v = system.combine((1 - 2 * self.damping, v), (2 * self.damping, u))
+        return State(system.combine((1, k), (half, v)), v)
 
     def step_with_error(self, system, t0, t1, state, w):
         """Return the state after a step, and h (u - v), the error of the velocity."""
         after = self.step(system, t0, t1, state, w)
-        return after, (after.v - state.v) * ((t1 - t0) / (2 * self.damping))
+        scale = (t1 - t0) / (2 * self.damping)
+        return after, system.combine((scale, after.v), (-scale, state.v))
 
     def start_backward(self, system, t, state):
         """Return the last state with gradients of zero."""
-        y, v = state
-        zero = system.xp.zeros_like(y)
-        return Adjoint(y, v, zero, zero)
+        return Adjoint(state[0], state[1], None, None)
 
     def step_backward(self, system, t0, t1, adjoint, w, wants_noise):
         """Undo a step; return the state with gradients, and None for that of the noise."""
         y, v, *grads = adjoint
         half = (t1 - t0) / 2
-        k = y - v * half
+        k = system.combine((1, y), (-half, v))
         u, residuals = system.drift.forward(t0 + half, k)
-        v = u * 2 - v
-        y = k - v * half
-        return Adjoint(y, v, *self.pull_back(system, (half, residuals), grads, False)[0]), None
+        grads, _ = self.pull_back(system, (half, residuals), grads, False)
+        y, v = self.move(system, -half, k, v, u)
+        return Adjoint(y, v, *grads), None
 
     def step_forward(self, system, t0, t1, state, w):
         """Return the state after a step, and what its gradient needs."""
         y, v = state
         half = (t1 - t0) / 2
-        k = y + v * half
+        k = system.combine((1, y), (half, v))
         u, residuals = system.drift.forward(t0 + half, k)
-        new_v = u * (2 * self.damping)
-        new_v += v * (1 - 2 * self.damping)
-        return State(k + new_v * half, new_v), (half, residuals)
+        return self.move(system, half, k, v, u), (half, residuals)
 
     def pull_back(self, system, tape, grads, wants_noise):
         """Return the gradients with respect to the state before a step; there is no noise."""
         half, residuals = tape
         grad_y, grad_v = grads
-        b = grad_y * half
-        b += grad_v
-        through_field = system.drift.backward(residuals, b * (2 * self.damping))
-        if through_field is not None:
-            grad_y = grad_y + through_field
-        b *= 1 - 2 * self.damping
-        b += grad_y * half
-        return (grad_y, b), None
+        factor = 2 * self.damping
+        to_u = system.combine((factor * half, grad_y), (factor, grad_v))
+        through_field = system.drift.backward(residuals, to_u)
+        new_grad_y = system.combine((1, grad_y), (1, through_field))
+        rest = (1 - factor) / factor
+        return (new_grad_y, system.combine((rest, to_u), (half, new_grad_y))), None
 
-    def add_gradient(self, adjoint, grad_y):
+    def add_gradient(self, system, adjoint, grad_y):
         """Return the state with one more gradient with respect to y."""
-        return adjoint._replace(grad_y=adjoint.grad_y + grad_y)
+        return adjoint._replace(grad_y=system.combine((1, adjoint.grad_y), (1, grad_y)))
 
     def finish_backward(self, system, t, adjoint):
         """Return the gradient with respect to y0, with which v begins, too."""
@@ -128,4 +125,4 @@ class AsynchronousLeapfrog:
         """Return the gradient with respect to y0, given those with respect to y and v."""
         _, residuals = system.drift.forward(t, y0)
         through_field = system.drift.backward(residuals, grads[1])
-        return grads[0] if through_field is None else grads[0] + through_field
+        return system.combine((1, grads[0]), (1, through_field))

@@ -4,13 +4,14 @@ For :math:`dy = F(t, y) \circ dX` with F = (f, g), X = (t, W), and a companion z
 
 .. math::
     z' = 2 y - z + F(t, z) \Delta X, \qquad
-    y' = y + \tfrac12 \bigl(F(t, z) + F(t', z')\bigr) \Delta X,
+    y' = y + \tfrac12 \bigl(F(t, z) + F(t', z')\bigr) \Delta X
+       = \tfrac12 \bigl(z + z' + F(t', z') \Delta X\bigr),
 
 and it is undone by the same formulae with the roles of both ends exchanged:
 
 .. math::
     z = 2 y' - z' - F(t', z') \Delta X, \qquad
-    y = y' - \tfrac12 \bigl(F(t, z) + F(t', z')\bigr) \Delta X.
+    y = \tfrac12 \bigl(z + z' - F(t, z) \Delta X\bigr).
 
 F is evaluated once in a step, in both directions: the state is (y, z, F(t, z)).
 
@@ -18,8 +19,10 @@ With adjoints :math:`a_y, a_z, a_F` of the state after a step, those before it a
 
 .. math::
     u = a_z + \partial_z F(t', z')^\top \bigl[a_F + \tfrac12 a_y \otimes \Delta X\bigr], \quad
-    a_F \leftarrow \bigl(\tfrac12 a_y + u\bigr) \otimes \Delta X, \quad
-    a_y \leftarrow a_y + 2 u, \quad a_z \leftarrow -u.
+    a_y \leftarrow a_y + 2 u, \quad a_z \leftarrow -u, \quad
+    a_F \leftarrow \tfrac12 a_y \otimes \Delta X,
+
+the last with the new :math:`a_y`.
 
 Kidger, Foster, Li and Lyons, "Efficient and Accurate Gradients for Neural SDEs", NeurIPS 2021,
 arXiv:2105.13493.
@@ -28,29 +31,43 @@ arXiv:2105.13493.
 from typing import NamedTuple
 
 from pysig._core.array import Array
+from pysig._core.sde.updates import Combination, Sum
+
+W, HALF_W = Combination(W=1), Combination(W=0.5)
+MINUS_W, MINUS_HALF_W = Combination(W=-1), Combination(W=-0.5)
+
+NEXT_Z = Sum(states=(2, -1), drift={0: 1}, noise={0: W})  # of y, z, F(t, z)
+NEXT_Y = Sum(states=(0.5, 0.5), drift={0: 0.5}, noise={0: HALF_W})  # of z, z', F(t', z')
+LAST_Z = Sum(states=(2, -1), drift={0: -1}, noise={0: MINUS_W})
+LAST_Y = Sum(states=(0.5, 0.5), drift={0: -0.5}, noise={0: MINUS_HALF_W})
+ERROR = Sum(drift={0: -0.5, 1: 0.5}, noise={0: MINUS_HALF_W, 1: HALF_W})
 
 
 class State(NamedTuple):
-    """The state between two steps; F is the pair of values at z."""
+    """The state between two steps; f and g are values at z."""
 
     y: Array
     z: Array
-    F: tuple
+    f: Array
+    g: Array
 
 
 class Adjoint(NamedTuple):
-    """The state on the way back: its values, the residuals of F, and gradients to all of it.
+    """
+    The state on the way back: its values, the residuals of f and g, and gradients to all of it.
 
-    That with respect to F is the product of a gradient u and the increments (h, W) of a step:
-    only (u, h, W) is kept, since the product may be large.
+    That with respect to z is -u, with the u of the step that was undone last. Those with respect to
+    f and g are products of its increments with half the gradient with respect to y before that
+    step: they may be large, and only their factors, (h, W, grad_y), are kept.
     """
 
     y: Array
     z: Array
-    F: tuple
-    F_residuals: tuple
+    f: Array
+    g: Array
+    residuals: tuple
     grad_y: Array
-    grad_z: Array
+    u: Array
     to_grad_F: tuple | None
 
 
@@ -62,72 +79,61 @@ class ReversibleHeun:
 
     def start(self, system, t, y):
         """Return the state at the beginning."""
-        return State(y, y, system.evaluate(t, y))
+        return State(y, y, *system.evaluate(t, y))
 
     def step(self, system, t0, t1, state, w):
         """Return the state after a step."""
-        y, z, values = state
+        y, z0, f, g = state
         h = t1 - t0
-        change = system.increment(values, h, w)
-        z = change - z
-        z += y
-        z += y
-        values = system.evaluate(t1, z)
-        change += system.increment(values, h, w)
-        change *= 0.5
-        change += y
-        return State(change, z, values)
+        z1 = system.sum(NEXT_Z, h, w, (y, z0), (f,), (g,))
+        f, g = system.evaluate(t1, z1)
+        return State(system.sum(NEXT_Y, h, w, (z0, z1), (f,), (g,)), z1, f, g)
 
     def step_with_error(self, system, t0, t1, state, w):
         """Return the state after a step, and by how much it differs from Euler's method."""
         after = self.step(system, t0, t1, state, w)
-        error = system.increment(after.F, t1 - t0, w)
-        error -= system.increment(state.F, t1 - t0, w)
-        error *= 0.5
-        return after, error
+        return after, system.sum(ERROR, t1 - t0, w, (), (state.f, after.f), (state.g, after.g))
 
     def start_backward(self, system, t, state):
-        """Return the last state with gradients of zero."""
+        """Return the last state without gradients."""
         y, z = state[:2]
-        values, residuals = system.evaluate_forward(t, z)
-        zero = system.xp.zeros_like(y)
-        return Adjoint(y, z, values, residuals, zero, zero, None)
+        (f, g), residuals = system.evaluate_forward(t, z)
+        return Adjoint(y, z, f, g, residuals, None, None, None)
 
     def step_backward(self, system, t0, t1, adjoint, w, wants_noise):
         """Undo a step; return the state with gradients, and the gradient with respect to w."""
-        y1, z1, values1, residuals1, grad_y, grad_z, to_grad_F = adjoint
+        y1, z1, f1, g1, residuals1, grad_y1, u1, to_grad_F = adjoint
         h = t1 - t0
-        change1 = system.increment(values1, h, w)
-        z0 = y1 - z1
-        z0 += y1
-        z0 -= change1
-        values0, residuals0 = system.evaluate_forward(t0, z0)
-        change1 += system.increment(values0, h, w)
-        change1 *= -0.5
-        change1 += y1
+        z0 = system.sum(LAST_Z, h, w, (y1, z1), (f1,), (g1,))
+        (f0, g0), residuals0 = system.evaluate_forward(t0, z0)
+        y0 = system.sum(LAST_Y, h, w, (z0, z1), (f0,), (g0,))
 
-        half = grad_y * 0.5
-        terms = ((half, h, w),) if to_grad_F is None else ((half, h, w), to_grad_F)
-        grads = system.increment_adjoint(*terms)
-        through_field = system.backward(residuals1, grads)
-        u = grad_z if through_field is None else grad_z + through_field
-        both = half + u
+        grads = gradients_of_fields(system, (h, w, grad_y1), to_grad_F)
+        through_f, through_g = system.backward(residuals1, grads)
+        u = system.combine((-1, u1), (1, through_f), (1, through_g))
+        grad_y0 = system.combine((1, grad_y1), (2, u))
         grad_w = None
         if wants_noise:
-            grad_w = system.product_adjoint(values0[1], both)
-            grad_w += system.product_adjoint(values1[1], half)
-        grad_y = both + u
-        grad_y += half
-        return Adjoint(change1, z0, values0, residuals0, grad_y, -u, (both, h, w)), grad_w
+            grad_w = system.inner(h, w, ((HALF_W, g0, grad_y0), (HALF_W, g1, grad_y1)))
+        return Adjoint(y0, z0, f0, g0, residuals0, grad_y0, u, (h, w, grad_y0)), grad_w
 
-    def add_gradient(self, adjoint, grad_y):
+    def add_gradient(self, system, adjoint, grad_y):
         """Return the state with one more gradient with respect to y."""
-        return adjoint._replace(grad_y=adjoint.grad_y + grad_y)
+        return adjoint._replace(grad_y=system.combine((1, adjoint.grad_y), (1, grad_y)))
 
     def finish_backward(self, system, t, adjoint):
         """Return the gradient with respect to y0, where y, z and F all begin."""
-        grad = adjoint.grad_y + adjoint.grad_z
-        through_field = system.backward(
-            adjoint.F_residuals, system.increment_adjoint(adjoint.to_grad_F)
-        )
-        return grad if through_field is None else grad + through_field
+        grads = gradients_of_fields(system, adjoint.to_grad_F, None)
+        through_f, through_g = system.backward(adjoint.residuals, grads)
+        return system.combine((1, adjoint.grad_y), (-1, adjoint.u), (1, through_f), (1, through_g))
+
+
+def gradients_of_fields(system, *steps):
+    """Return those of f and g, which are in the results of one or two steps (h, W, grad_y)."""
+    steps = [step for step in steps if step is not None]
+    grad_f = grad_g = None
+    if system.has_drift:
+        grad_f = system.combine(*((h / 2, grad_y) for h, _, grad_y in steps))
+    if system.has_diffusion:
+        grad_g = system.outer(*((h, w, HALF_W, grad_y) for h, w, grad_y in steps))
+    return grad_f, grad_g

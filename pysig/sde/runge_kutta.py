@@ -5,27 +5,23 @@ A method is a table of stages. Stage j evaluates the drift f, the diffusion g, o
 .. math::
     z_j = y + \sum_{k < j} a_{jk} h f_k + \sum_{k < j} g_k v_{jk}, \qquad t_j = t + c_j h,
 
-and the result of a step, y', is one more such sum. The vectors :math:`v_{jk}` are sums of
+and the result of a step, y', is one more such sum. The vectors :math:`v_{jk}` are combinations of
+iterated integrals of the noise (`Combination` in ``pysig/_core/sde/updates.pyx``).
 
-- "W", the increment of the Brownian motion,
-- "area", :math:`I_{10} / h = W / 2 + H`, H the space-time Lévy area,
-- "square", :math:`I_{11} / \sqrt h = (W^2 - h) / (2 \sqrt h)`,
-- "cube", :math:`I_{111} / h = (W^3 - 3 h W) / (6 h)`,
-- "root", :math:`\sqrt h`,
-
-the iterated integrals being those of Itô. The gradient runs through the same table from its end.
-Nothing in it is reversible, so that the values of the stages, and the residuals of the fields, have
-to be there: `solve` stores some states, and repeats the steps between two of them.
+The gradient is that of the transposed table: what belongs to the fields of stage k is a sum over
+the gradients with respect to all later points, with the weights of column k. Nothing in it is
+reversible, so that the residuals of the fields have to be there: `solve` stores some states, and
+repeats the steps between two of them.
 """
 
-import math
 from typing import NamedTuple
 
 from pysig._core.array import Array
+from pysig._core.sde.updates import Combination, Sum
 
 
 class Row(NamedTuple):
-    """A sum over earlier stages: weights of h f, and vectors that g is multiplied by."""
+    """A sum over earlier stages: weights of h f, and combinations that g is multiplied by."""
 
     drift: dict
     noise: dict
@@ -113,60 +109,40 @@ class StepTape(NamedTuple):
 
     h: float
     noise: Array
-    vectors: list
-    values: list
+    gs: list  # of all stages
     residuals: list
 
 
-class Terms(NamedTuple):
-    """A row, in groups of stages that share a weight or a vector: what they share is used once."""
+class Column(NamedTuple):
+    """What the fields of a stage contribute to: numbers of stages, the last one is the result."""
 
-    drift: tuple  # of (weight of h f, numbers of stages)
-    noise: tuple  # of (number of the vector, its weight, numbers of stages)
+    drift: tuple  # of (number, weight of h f)
+    noise: tuple  # of (number, combination)
 
 
 class RungeKutta:
-    """The method of a table, for an equation that may lack one of the fields."""
+    """The method of a table."""
 
     is_reversible = False
 
-    def __init__(self, table, has_drift, has_diffusion, has_matrices):
-        self.combinations = []
-        # To add matrices takes longer than to multiply each of them by the same vector.
-        self.has_matrices = has_matrices
+    def __init__(self, table):
+        rows = [stage.row for stage in table.stages]
         self.stages = [
-            (
-                stage.time,
-                has_drift and "f" in stage.fields,
-                has_diffusion and "g" in stage.fields,
-                self.terms(stage.row, has_drift, has_diffusion),
-            )
-            for stage in table.stages
+            (stage.time, "f" in stage.fields, "g" in stage.fields, as_sum(row, (1,)))
+            for stage, row in zip(table.stages, rows, strict=True)
         ]
-        self.result = self.terms(table.result, has_drift, has_diffusion)
-        self.difference = table.error and self.terms(table.error, has_drift, has_diffusion)
-        self.needs_area = any("area" in combination for combination in self.combinations)
-        self.needs_only_w = self.combinations == [W]
-
-    def terms(self, row, has_drift, has_diffusion):
-        """Return the terms of a row, and note the vectors that it needs."""
-        drift, noise = {}, {}
-        for k, weight in row.drift.items() if has_drift else ():
-            drift.setdefault(weight, []).append(k)
-        for k, combination in row.noise.items() if has_diffusion else ():
-            weight = 1
-            if len(combination) == 1:  # results are scaled instead, which are overwritten
-                ((name, weight),) = combination.items()
-                combination = {name: 1}
-            if combination not in self.combinations:
-                self.combinations.append(combination)
-            vector = self.combinations.index(combination)
-            group = (vector, weight, k if self.has_matrices else None)
-            noise.setdefault(group, []).append(k)
-        return Terms(
-            tuple((weight, tuple(stages)) for weight, stages in drift.items()),
-            tuple((vector, weight, tuple(stages)) for (vector, weight, _), stages in noise.items()),
-        )
+        self.result = as_sum(table.result, (1,))
+        self.difference = table.error and as_sum(table.error, ())
+        rows.append(table.result)
+        combinations = [combinations_of(row) for row in rows]
+        self.columns = [
+            Column(
+                tuple((j, row.drift[k]) for j, row in enumerate(rows) if k in row.drift),
+                tuple((j, row[k]) for j, row in enumerate(combinations) if k in row),
+            )
+            for k in range(len(table.stages))
+        ]
+        self.needs_area = any(c.needs_area for row in combinations for c in row.values())
 
     def start(self, system, t, y):
         """Return the state at the beginning."""
@@ -174,163 +150,90 @@ class RungeKutta:
 
     def step(self, system, t0, t1, state, noise):
         """Return the state after a step."""
-        vectors = self.vectors(t1 - t0, noise)
-        values = self.evaluate(system, t0, t1, state[0], vectors)
-        return (self.sum(system, self.result, values, t1 - t0, vectors, state[0]),)
+        fs, gs = self.evaluate(system, t0, t1, state[0], noise)
+        return (system.sum(self.result, t1 - t0, noise, state, fs, gs),)
 
     def step_with_error(self, system, t0, t1, state, noise):
         """Return the state after a step, and the error that the table estimates."""
         h = t1 - t0
-        vectors = self.vectors(h, noise)
-        values = self.evaluate(system, t0, t1, state[0], vectors)
-        after = self.sum(system, self.result, values, h, vectors, state[0])
-        return (after,), self.sum(system, self.difference, values, h, vectors, None)
+        fs, gs = self.evaluate(system, t0, t1, state[0], noise)
+        after = (system.sum(self.result, h, noise, state, fs, gs),)
+        return after, system.sum(self.difference, h, noise, (), fs, gs)
 
-    def evaluate(self, system, t0, t1, y, vectors):
-        """Return the values of the fields at all stages of a step."""
-        h = t1 - t0
-        values = []
-        for time, wants_f, wants_g, terms in self.stages:
+    def evaluate(self, system, t0, t1, y, noise):
+        """Return the values of both fields at all stages of a step."""
+        h, fs, gs = t1 - t0, [], []
+        f = system.drift if system.has_drift else None
+        g = system.diffusion if system.has_diffusion else None
+        for time, wants_f, wants_g, row in self.stages:
             t = t1 if time == 1 else t0 + time * h
-            z = self.sum(system, terms, values, h, vectors, y)
-            f = system.drift(t, z) if wants_f else None
-            values.append((f, system.diffusion(t, z) if wants_g else None))
-        return values
+            z = system.sum(row, h, noise, (y,), fs, gs) if row else y
+            fs.append(f(t, z) if f and wants_f else None)
+            gs.append(g(t, z) if g and wants_g else None)
+        return fs, gs
 
     def step_forward(self, system, t0, t1, state, noise):
         """Return the state after a step, and what its gradient needs."""
-        h = t1 - t0
-        vectors = self.vectors(h, noise)
-        values, residuals = [], []
-        for time, wants_f, wants_g, terms in self.stages:
+        h, fs, gs, residuals = t1 - t0, [], [], []
+        for time, wants_f, wants_g, row in self.stages:
             t = t1 if time == 1 else t0 + time * h
-            z = self.sum(system, terms, values, h, vectors, state[0])
-            f, f_residuals = system.drift.forward(t, z) if wants_f else (None, None)
-            g, g_residuals = system.diffusion.forward(t, z) if wants_g else (None, None)
-            values.append((f, g))
+            z = system.sum(row, h, noise, state, fs, gs) if row else state[0]
+            f = g = f_residuals = g_residuals = None
+            if system.has_drift and wants_f:
+                f, f_residuals = system.drift.forward(t, z)
+            if system.has_diffusion and wants_g:
+                g, g_residuals = system.diffusion.forward(t, z)
+            fs.append(f)
+            gs.append(g)
             residuals.append((f_residuals, g_residuals))
-        after = (self.sum(system, self.result, values, h, vectors, state[0]),)
-        return after, StepTape(h, noise, vectors, values, residuals)
+        after = system.sum(self.result, h, noise, state, fs, gs)
+        return (after,), StepTape(h, noise, gs, residuals)
 
     def pull_back(self, system, tape, grads, wants_noise):
         """Return the gradients with respect to the state before a step, and to its noise."""
-        (grad,) = grads
-        h, vectors = tape.h, tape.vectors
-        grad_f, grad_g = [None] * len(self.stages), [None] * len(self.stages)
-        grad_vectors = [None] * len(vectors)
+        h, noise = tape.h, tape.noise
+        # of the points of all stages, and of the result
+        points = [None] * len(self.stages) + [grads[0]]
+        for k in range(len(self.stages) - 1, -1, -1):
+            _, wants_f, wants_g, _ = self.stages[k]
+            column, (f_residuals, g_residuals) = self.columns[k], tape.residuals[k]
+            through_f = through_g = None
+            if system.has_drift and wants_f:
+                grad_f = system.combine(*((weight * h, points[j]) for j, weight in column.drift))
+                if grad_f is not None:
+                    through_f = system.drift.backward(f_residuals, grad_f)
+            if system.has_diffusion and wants_g:
+                parts = [(h, noise, c, points[j]) for j, c in column.noise if points[j] is not None]
+                if parts:
+                    through_g = system.diffusion.backward(g_residuals, system.outer(*parts))
+            points[k] = system.combine((1, through_f), (1, through_g))
+        grad_y = system.combine(*((1, point) for point in points))
+        return (grad_y,), self.noise_gradient(system, tape, points) if wants_noise else None
 
-        def spread(terms, u):
-            for weight, stages in terms.drift:
-                part = u * (weight * h)
-                for k in stages:
-                    accumulate(grad_f, k, part)
-            for vector, weight, stages in terms.noise:
-                scaled = u if weight == 1 else u * weight
-                part = system.outer((scaled, vectors[vector]))
-                for k in stages:
-                    accumulate(grad_g, k, part)
-                    if wants_noise and not isinstance(vectors[vector], float):
-                        change = system.product_adjoint(tape.values[k][1], scaled)
-                        accumulate(grad_vectors, vector, change)
-
-        spread(self.result, grad)
-        for j in range(len(self.stages) - 1, -1, -1):
-            u = None
-            for field, grads, residuals in (
-                (system.drift, grad_f, tape.residuals[j][0]),
-                (system.diffusion, grad_g, tape.residuals[j][1]),
-            ):
-                if grads[j] is not None:
-                    part = field.backward(residuals, grads[j])
-                    u = part if u is None else u if part is None else u + part
-            if u is not None:
-                grad = grad + u
-                spread(self.stages[j][3], u)
-        return (grad,), self.noise_gradient(system, tape, grad_vectors) if wants_noise else None
+    def noise_gradient(self, system, tape, points):
+        """Return the gradients with respect to W, or to W and H."""
+        parts = [
+            (combination, g, points[j])
+            for g, column in zip(tape.gs, self.columns, strict=True)
+            for j, combination in column.noise
+        ]
+        grad_w = system.inner(tape.h, tape.noise, parts)
+        if not self.needs_area:
+            return grad_w
+        return grad_w, system.inner(tape.h, tape.noise, parts, True)
 
     def finish_pull_back(self, system, t, y0, grads):
         """Return the gradient with respect to y0."""
         return grads[0]
 
-    def sum(self, system, terms, values, h, vectors, y):
-        """Return y plus the terms of a row, in a new array unless there are none."""
-        total = None
-        for vector, weight, stages in terms.noise:
-            g = values[stages[0]][1]
-            for k in stages[1:]:
-                g = g + values[k][1]
-            part = system.product(g, vectors[vector])
-            if weight != 1:
-                part *= weight
-            if total is None:
-                total = part
-            else:
-                total += part
-        for weight, stages in terms.drift:
-            f = values[stages[0]][0]
-            for k in stages[1:]:
-                f = f + values[k][0]
-            part = f * (weight * h)
-            if total is None:
-                total = part
-            else:
-                total += part
-        if total is None:
-            return y
-        if y is not None:
-            total += y
-        return total
 
-    def vectors(self, h, noise):
-        """Return what the values of g are multiplied by."""
-        if self.needs_only_w:
-            return [noise]
-        w, area = noise if self.needs_area else (noise, None)
-        vectors, parts = [], {"W": w, "root": math.sqrt(h)}
-        for combination in self.combinations:
-            vector = None
-            for name, weight in combination.items():
-                if name not in parts:
-                    parts[name] = integral(name, w, area, h)
-                part = parts[name] if weight == 1 else parts[name] * weight
-                vector = part if vector is None else vector + part
-            vectors.append(vector)
-        return vectors
-
-    def noise_gradient(self, system, tape, grad_vectors):
-        """Return the gradients with respect to W, or to W and H."""
-        w = tape.noise[0] if self.needs_area else tape.noise
-        grad_w = system.xp.zeros_like(w)
-        grad_h = system.xp.zeros_like(w) if self.needs_area else None
-        for combination, grad in zip(self.combinations, grad_vectors, strict=True):
-            for name, weight in combination.items() if grad is not None else ():
-                part = grad * weight
-                grad_w += part * integral_slope(name, w, tape.h)
-                if name == "area":
-                    grad_h += part
-        return (grad_w, grad_h) if self.needs_area else grad_w
+def combinations_of(row):
+    """Return what values of g are multiplied by in a row, by stage."""
+    return {k: Combination(**weights) for k, weights in row.noise.items()}
 
 
-def accumulate(sums, k, part):
-    """Add to the k-th of several sums, but not in place: parts may be shared."""
-    sums[k] = part if sums[k] is None else sums[k] + part
-
-
-def integral(name, w, area, h):
-    """Return an iterated integral of the driver, scaled to the size of W."""
-    if name == "area":
-        return w * 0.5 + area
-    if name == "square":
-        return (w * w - h) * (0.5 / math.sqrt(h))
-    return w * (w * w - 3 * h) * (1 / (6 * h))  # "cube"
-
-
-def integral_slope(name, w, h):
-    """Return the derivative of such an integral with respect to W."""
-    if name == "W":
-        return 1.0
-    if name == "area":
-        return 0.5
-    if name == "square":
-        return w * (1 / math.sqrt(h))
-    return (w * w - h) * (0.5 / h)  # "cube"
+def as_sum(row, states):
+    """Return a row of a table, plus states, as an update; None for a point that is y itself."""
+    if states and not (row.drift or row.noise):
+        return None
+    return Sum(states, row.drift, combinations_of(row))

@@ -44,8 +44,9 @@ from pysig._core.progress import Progress
 from pysig.sde import adaptive, runge_kutta
 from pysig.sde.leapfrog import AsynchronousLeapfrog
 from pysig.sde.reversible_heun import ReversibleHeun
+from pysig.sde.runge_kutta import RungeKutta
 from pysig.sde.steps import Noise, check_positive, check_ts, fixed_steps
-from pysig.sde.system import MATRIX_NOISES, NOISES, System, check_finite_array, check_noise
+from pysig.sde.system import NOISES, System, check_finite_array, check_noise
 
 __all__ = [
     "SdeintGradients",
@@ -55,16 +56,16 @@ __all__ = [
     "sdeint_forward",
 ]
 
-TABLES = {
-    "heun": runge_kutta.HEUN,
-    "midpoint": runge_kutta.MIDPOINT,
-    "euler_heun": runge_kutta.EULER_HEUN,
-    "euler": runge_kutta.EULER,
-    "milstein": runge_kutta.MILSTEIN,
-    "srk": runge_kutta.SRI,
+RUNGE_KUTTA = {
+    "heun": RungeKutta(runge_kutta.HEUN),
+    "midpoint": RungeKutta(runge_kutta.MIDPOINT),
+    "euler_heun": RungeKutta(runge_kutta.EULER_HEUN),
+    "euler": RungeKutta(runge_kutta.EULER),
+    "milstein": RungeKutta(runge_kutta.MILSTEIN),
+    "srk": RungeKutta(runge_kutta.SRI),
 }
-ADDITIVE_TABLES = {"milstein": runge_kutta.EULER, "srk": runge_kutta.SRA}
-METHODS = ("reversible_heun", "asynchronous_leapfrog", *TABLES)
+ADDITIVE = {"milstein": RUNGE_KUTTA["euler"], "srk": RungeKutta(runge_kutta.SRA)}
+METHODS = ("reversible_heun", "asynchronous_leapfrog", *RUNGE_KUTTA)
 
 
 class SdeintResiduals(NamedTuple):
@@ -323,7 +324,7 @@ def sdeint_backward(residuals, grad_ys, *, noise_gradient=False):
     noise_gradient = boolean(noise_gradient, "noise_gradient")
     if noise_gradient and r.diffusion is None:
         raise ValueError("noise_gradient must be False without a diffusion")
-    method = make_method(r.method, r.noise, r.drift, r.diffusion, r.damping)
+    method = make_method(r.method, r.noise, r.damping)
     first, noise = first_increment(r.brownian, r.times, method.needs_area)
     shape = () if first is None else (first[0] if isinstance(first, tuple) else first).shape
     system = System(xp, r.drift, r.diffusion, r.noise, y0, shape)
@@ -352,7 +353,7 @@ class Problem:
         self.arguments = (drift, diffusion, brownian, method, noise, check_damping(damping, method))
         check_fields(drift, diffusion, brownian, method, noise)
         check_range(self.ts, brownian)
-        self.method = make_method(method, noise, drift, diffusion, damping)
+        self.method = make_method(method, noise, damping)
         grid = np.union1d(self.ts, knots)  # knots are times where steps end, too
         self.times, ends = fixed_steps(grid, self.dt)
         self.outputs = ends[np.searchsorted(grid, self.ts)]
@@ -513,7 +514,7 @@ def backward_reversibly(method, system, noise, residuals, grad_ys, gradients):
         adjoint = method.start_backward(system, times[last], residuals.states[0])
         for k, w in noise.backwards(0, last):
             if outputs[row] == k + 1:
-                adjoint = method.add_gradient(adjoint, grad_ys[row])
+                adjoint = method.add_gradient(system, adjoint, grad_ys[row])
                 row -= 1
             adjoint, grad_w = method.step_backward(
                 system, times[k], times[k + 1], adjoint, w, gradients is not None
@@ -538,10 +539,10 @@ def backward_from_stored_states(method, system, noise, residuals, grad_ys, gradi
                 state, tape = method.step_forward(system, times[k], times[k + 1], state, w)
                 tapes.append(tape)
             if grads is None:
-                grads = tuple(system.xp.zeros_like(part) for part in state)
+                grads = (None,) * len(state)
             for k in range(end - 1, number * between - 1, -1):
                 if outputs[row] == k + 1:
-                    grads = (grads[0] + grad_ys[row], *grads[1:])
+                    grads = (system.combine((1, grads[0]), (1, grad_ys[row])), *grads[1:])
                     row -= 1
                 tape = tapes.pop()
                 grads, grad_w = method.pull_back(system, tape, grads, gradients is not None)
@@ -558,24 +559,20 @@ def backward_from_stored_states(method, system, noise, residuals, grad_ys, gradi
 def first_increment(brownian, times, needs_area):
     """Return the increment over the first step, and the object that fetches all of them."""
     if brownian is None:
-        return None, Noise(None, times, needs_area, 0)
-    first = Noise(brownian, times, needs_area, 0).increment(float(times[0]), float(times[1]))
-    parts = first if isinstance(first, tuple) else (first,)
-    step_bytes = sum(getattr(part, "nbytes", 0) for part in parts)
-    return first, Noise(brownian, times, needs_area, step_bytes)
+        return None, Noise(None, times, needs_area)
+    first = Noise(brownian, times, needs_area).increment(float(times[0]), float(times[1]))
+    return first, Noise(brownian, times, needs_area, first)
 
 
-def make_method(method, noise, drift, diffusion, damping):
+def make_method(method, noise, damping):
     """Return the object that knows one step of a method."""
     if method == "reversible_heun":
         return ReversibleHeun()
     if method == "asynchronous_leapfrog":
         return AsynchronousLeapfrog(float(damping))
-    table = TABLES[method]
-    if noise == "additive":
-        table = ADDITIVE_TABLES.get(method, table)
-    has_matrices = noise in MATRIX_NOISES
-    return runge_kutta.RungeKutta(table, drift is not None, diffusion is not None, has_matrices)
+    if noise == "additive" and method in ADDITIVE:
+        return ADDITIVE[method]
+    return RUNGE_KUTTA[method]
 
 
 def check_fields(drift, diffusion, brownian, method, noise):
@@ -595,7 +592,7 @@ def check_fields(drift, diffusion, brownian, method, noise):
         raise TypeError(f"brownian must be callable, not {type(brownian).__name__}")
     if method == "asynchronous_leapfrog" and diffusion is not None:
         raise ValueError("asynchronous_leapfrog is for ODEs: diffusion must be None")
-    if method in ADDITIVE_TABLES and noise == "general":
+    if method in ADDITIVE and noise == "general":
         raise ValueError(
             f"{method} needs diagonal, scalar or additive noise, not general: it would need the "
             "iterated integrals of all pairs of components"

@@ -51,9 +51,13 @@ def fixed_steps(ts, dt):
 class Noise:
     """The increments of a Brownian motion over the steps, in blocks of bounded memory."""
 
-    def __init__(self, brownian, times, needs_area, step_bytes):
+    def __init__(self, brownian, times, needs_area, first=None):
+        """Take the increment over the first step, which all others have to be like."""
         self.brownian, self.times, self.needs_area = brownian, times, needs_area
         self.is_in_blocks = hasattr(brownian, "increments")
+        parts = first if isinstance(first, tuple) else (first,)
+        self.kinds = None if first is None else [kind_of(part) for part in parts]
+        step_bytes = sum(getattr(part, "nbytes", 0) for part in parts)
         self.block = max(1, min(BLOCK_STEPS, BLOCK_BYTES // max(step_bytes, 1)))
 
     def forwards(self, first, last):
@@ -86,9 +90,20 @@ class Noise:
         if self.brownian is None:
             return None
         parts = self.brownian(start, end)
-        if not isinstance(parts, tuple):
-            return parts
-        return parts[:2] if self.needs_area else parts[0]
+        if isinstance(parts, tuple):
+            parts = parts[:2] if self.needs_area else parts[0]
+        if self.kinds is not None:
+            kinds = [kind_of(part) for part in (parts if isinstance(parts, tuple) else (parts,))]
+            if kinds != self.kinds:
+                raise ValueError(
+                    f"brownian must give what it gave first, {self.kinds}, not {kinds}"
+                )
+        return parts
+
+
+def kind_of(increment):
+    """Return what tells an increment from another one, but for its numbers."""
+    return type(increment), getattr(increment, "shape", None), getattr(increment, "dtype", None)
 
 
 def check_ts(ts, name="ts"):

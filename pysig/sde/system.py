@@ -3,26 +3,41 @@ r"""A stochastic differential equation as the solvers see it: two fields that me
 For all solvers the equation is :math:`dy = F(t, y) \, dX` with the pair of fields F = (f, g) and
 the driver X = (t, W). They evaluate F, multiply its value by an increment (h, W), and, on the way
 back, multiply gradients by the transposes of both. A field that is None is zero, and costs nothing.
+
+The arithmetic of updates is done by compiled code, in one pass over all operands: on the CPU by
+``pysig/_core/sde/updates.pyx``, with CuPy by ``updates_cuda.py``.
 """
 
 from typing import Any
 
+import numpy as np
+
 from pysig._core.array import namespace_of
+from pysig._core.sde import updates
 
 NOISES = ("diagonal", "scalar", "additive", "general")
 MATRIX_NOISES = ("additive", "general")
 
 
 class System:
-    """The two fields, with checks of what they return, and the products with the noise."""
+    """The two fields, with checks of what they return, and the updates for their shapes.
+
+    ``sum``, ``combine``, ``outer`` and ``inner`` are those of `Updates` in ``updates.pyx``.
+    """
 
     def __init__(self, xp, drift, diffusion, noise, y0, noise_shape):
         kind, dtype = type(y0), y0.dtype
-        self.xp, self.is_matrix, self.is_scalar = xp, noise in MATRIX_NOISES, noise == "scalar"
-        shape = (*y0.shape, noise_shape[-1]) if self.is_matrix and noise_shape else y0.shape
+        is_matrix = noise in MATRIX_NOISES and len(noise_shape)
+        shape = (*y0.shape, noise_shape[-1]) if is_matrix else y0.shape
         self.drift = CheckedField("drift", drift, y0.shape, y0.shape, dtype, kind)
         self.diffusion = CheckedField("diffusion", diffusion, shape, y0.shape, dtype, kind)
         self.has_drift, self.has_diffusion = drift is not None, diffusion is not None
+        backend = updates
+        if xp is not np:
+            from pysig._core.sde import updates_cuda as backend
+        operations = backend.Updates(y0.shape, shape, noise_shape, dtype)
+        self.sum, self.combine = operations.sum, operations.combine
+        self.outer, self.inner = operations.outer, operations.inner
 
     def evaluate(self, t, y):
         """Return the values (f, g)."""
@@ -38,69 +53,15 @@ class System:
         return (f, g), (f_residuals, g_residuals)
 
     def backward(self, residuals, grads):
-        """Return the gradient with respect to y, and add those of the parameters up."""
-        grad_y = None
-        if self.has_drift:
-            grad_y = self.drift.backward(residuals[0], grads[0])
-        if not self.has_diffusion:
-            return grad_y
-        grad_g = self.diffusion.backward(residuals[1], grads[1])
-        return grad_g if grad_y is None else grad_y if grad_g is None else grad_y + grad_g
-
-    def increment(self, values, h, w):
-        """Return f h + g W, in a new array."""
-        f, g = values
-        if g is None:
-            return f * h
-        result = self.product(g, w)
-        if f is not None:
-            result += f * h
-        return result
-
-    def increment_adjoint(self, *terms):
         """
-        Return the gradients with respect to f and g that belong to one or two increments.
+        Return the gradients with respect to y through f and through g.
 
-        Each term is (u, h, w), where u is the gradient with respect to f h + g w.
+        Those of the parameters are added up.
         """
-        grad_f = grad_g = None
-        if self.has_drift:
-            grad_f = terms[0][0] * terms[0][1]
-            for u, h, _ in terms[1:]:
-                grad_f += u * h
-        if self.has_diffusion:
-            grad_g = self.outer(*((u, w) for u, _, w in terms))
-        return grad_f, grad_g
-
-    def product(self, g, w):
-        """Return g W in a new array."""
-        if self.is_matrix:
-            return self.xp.matmul(g, w[..., None])[..., 0]
-        return g * w
-
-    def outer(self, *pairs):
-        """Return the gradient of g W with respect to g, or the sum of several, for pairs (u, W)."""
-        if not self.is_matrix:
-            total = pairs[0][0] * pairs[0][1]
-            for u, w in pairs[1:]:
-                total += u * w
-            return total
-        (u, w), count = pairs[0], len(pairs)
-        if count == 1:
-            return u[..., None] * w[..., None, :]
-        # One product of thin matrices writes the result, which is large, once.
-        left = self.xp.empty((*u.shape, count), u.dtype)
-        right = self.xp.empty((*w.shape[:-1], count, w.shape[-1]), w.dtype)
-        for k, (u, w) in enumerate(pairs):
-            left[..., k] = u
-            right[..., k, :] = w
-        return self.xp.matmul(left, right)
-
-    def product_adjoint(self, g, u):
-        """Return the gradient of g W with respect to W."""
-        if self.is_matrix:
-            return self.xp.matmul(u[..., None, :], g)[..., 0, :]
-        return (g * u).sum(-1, keepdims=True) if self.is_scalar else g * u
+        return (
+            self.drift.backward(residuals[0], grads[0]) if self.has_drift else None,
+            self.diffusion.backward(residuals[1], grads[1]) if self.has_diffusion else None,
+        )
 
 
 class CheckedField:

@@ -1,14 +1,6 @@
 /* One layer, for one type and instruction set. */
 
-ALWAYS_INLINE REAL NAME(layers_dot)(ptrdiff_t count, const REAL *a, const REAL *b) {
-    NAME(vector) sums = {0};
-    ptrdiff_t i = 0;
-    for (; i + LANES <= count; i += LANES) sums += NAME(load)(a + i) * NAME(load)(b + i);
-    REAL sum = 0;
-    for (; i < count; i++) sum += a[i] * b[i];
-    for (int lane = 0; lane < LANES; lane++) sum += sums[lane];
-    return sum;
-}
+#include "sde/vectors_template.h"
 
 static void NAME(layers_forward)(const layer *one, const void *from, void *to, void *slopes) {
     const ptrdiff_t inputs = one->inputs, outputs = one->outputs, times = one->stride - inputs;
@@ -18,7 +10,7 @@ static void NAME(layers_forward)(const layer *one, const void *from, void *to, v
     for (ptrdiff_t row = 0; row < one->rows; row++) {
         const REAL *weight = one->weight;
         for (ptrdiff_t i = 0; i < outputs; i++) {
-            const REAL sum = NAME(layers_dot)(inputs, weight + times, x);
+            const REAL sum = NAME(vectors_dot)(inputs, weight + times, x);
             value[i] = times ? sum + t * weight[0] : sum;
             if (one->kind == LAYERS_NO_ACTIVATION) value[i] += bias[i];
             weight += one->stride;
@@ -28,12 +20,6 @@ static void NAME(layers_forward)(const layer *one, const void *from, void *to, v
     }
     if (one->kind != LAYERS_NO_ACTIVATION)
         NAME(activations_run)(one->kind, outputs, 0, one->rows * outputs, to, bias, to, slopes);
-}
-
-/* sums += factor * x */
-ALWAYS_INLINE void NAME(layers_add)(ptrdiff_t count, REAL factor, const REAL *restrict x,
-                                    REAL *restrict sums) {
-    for (ptrdiff_t i = 0; i < count; i++) sums[i] += factor * x[i];
 }
 
 static void NAME(layers_backward)(const layer *one, const void *from, const void *slopes,
@@ -57,8 +43,8 @@ static void NAME(layers_backward)(const layer *one, const void *from, const void
         if (times) grad_weight[i * stride] = (REAL)one->t * grad_bias[i];
         for (ptrdiff_t row = 0; row < rows; row++) {
             const REAL factor = grad[row * outputs + i];
-            NAME(layers_add)(inputs, factor, x + row * inputs, grad_weight + i * stride + times);
-            NAME(layers_add)(inputs, factor, weight + i * stride + times, grad_x + row * inputs);
+            NAME(vectors_add)(inputs, factor, x + row * inputs, grad_weight + i * stride + times);
+            NAME(vectors_add)(inputs, factor, weight + i * stride + times, grad_x + row * inputs);
         }
     }
 }

@@ -102,6 +102,8 @@ def test_every_combination_of_options(rng, combination):
         (((3,), 6, 2, 3), "words"),
         (((10,), 4, 3, 3), "brackets"),
         (((2, 9), 3, 2, 4), "expand"),
+        (((2,), 5, 17, 2), "words"),
+        (((2,), 4, 18, 2), "expand"),
     ):
         check_value(cases.make_case(rng, batch, length, channels, depth, combination), mode)
 
@@ -153,6 +155,8 @@ def test_gradient_of_every_combination_of_options(rng, combination):
         (((40,), 4, 3, 3), "brackets"),
         (((2, 9), 3, 2, 4), "expand"),
         (((34,), 5, 2, 5), "words"),
+        (((2,), 5, 17, 2), "words"),
+        (((2,), 4, 18, 2), "expand"),
     ):
         check_gradients(cases.make_case(rng, batch, length, channels, depth, combination), mode)
 

@@ -17,6 +17,7 @@ def takes_paths_whole(sizes, bint stream, Py_ssize_t item):
     cdef signature_plan plan
     cdef tensor_shape shape
     problem.logarithm = &shape
+    problem.path_gradient = NULL
     problem.batch, problem.length, problem.channels, problem.depth, problem.longest = sizes
     problem.stream = stream
     signature_make_plan(&problem, &plan, LEVEL, item)

@@ -6,13 +6,14 @@
  *     signature_root.h           the levels below the tree, when lanes are words
  *     signature_lanes.h          between the lanes and the arrays of the caller
  *     signature_tasks.h          one task: a group of lanes through all of its steps
+ *     signature_depth_two.h      the same for depth 2 and many channels, without a tree
  *     signature.h (this file)    what all compilations share: the problem, the plan, the choice
  *                                of the instruction set
  *     signature.pyx              a loop over the tasks, with threads
  *
  * A lane is either a path, or a piece of a path (joined by Chen's identity afterwards), or, where
  * one signature is large, one of the words of a fixed length at the beginning of all longer words.
- * The mathematics is the same for all three.
+ * The mathematics is the same for all three.  At depth 2, lanes are letters where there are enough.
  */
 #ifndef PYSIG_SIGNATURE_H
 #define PYSIG_SIGNATURE_H
@@ -60,6 +61,7 @@ typedef struct {
  * and so does the result. */
 typedef struct {
     int level;          /* instruction set */
+    int depth_two;      /* lanes are letters; a task is a path or a piece of one */
     ptrdiff_t prefix;   /* lanes are words of this length; 0: lanes are (pieces of) paths */
     ptrdiff_t pieces;   /* of one path, along time */
     ptrdiff_t splits;   /* of one path's lanes of words, over tasks */
@@ -161,12 +163,42 @@ static int signature_keeps_paths_whole(const signature_problem *problem, ptrdiff
            groups * step * (double)problem->longest < 1 << 15;
 }
 
+/* Whether letters are lanes: not where, forwards, many of them would come twice, and the paths fill the
+ * lanes. */
+static int signature_has_depth_two(const signature_problem *problem, ptrdiff_t lanes) {
+    if (problem->depth != 2 || problem->stream || problem->channels < lanes) return 0;
+    const ptrdiff_t used = signature_ceil_divide(problem->channels, lanes) * lanes;
+    const int forward = problem->path_gradient == NULL && problem->logarithm == NULL;
+    return !(forward && problem->batch >= 2 * lanes && 5 * problem->channels < 4 * used);
+}
+
+static void signature_plan_depth_two(const signature_problem *problem, signature_plan *plan,
+                                     ptrdiff_t real_bytes) {
+    const ptrdiff_t pieces = signature_ceil_divide(16, problem->batch ? problem->batch : 1);
+    const ptrdiff_t most = problem->longest / (4 * problem->channels);
+    plan->depth_two = 1;
+    plan->splits = 1;
+    plan->pieces = most < pieces ? most : pieces;
+    if (plan->pieces < 1) plan->pieces = 1;
+    plan->tasks = problem->batch * plan->pieces;
+    /* A block of steps stays in the first-level cache, with half of its size to spare. */
+    const ptrdiff_t steps = signature_ceil_divide(problem->longest, plan->pieces);
+    ptrdiff_t block = (1 << 14) / (problem->channels * real_bytes);
+    block = block < 32 ? 32 : block > 256 ? 256 : block;
+    plan->block = steps ? signature_ceil_divide(steps, signature_ceil_divide(steps, block)) : 1;
+    plan->capacity = plan->block;
+}
+
 static void signature_make_plan(const signature_problem *problem, signature_plan *plan, int level,
                                 ptrdiff_t real_bytes) {
     const ptrdiff_t vector_bytes = (ptrdiff_t)16 << level, lanes = vector_bytes / real_bytes;
     const ptrdiff_t large = (ptrdiff_t)1 << 23;
     memset(plan, 0, sizeof *plan);
     plan->level = level;
+    if (signature_has_depth_two(problem, lanes)) {
+        signature_plan_depth_two(problem, plan, real_bytes);
+        return;
+    }
     const int whole = signature_keeps_paths_whole(problem, lanes);
     plan->pieces = whole ? 1 : signature_choose_pieces(problem, lanes);
     plan->splits = 1;
@@ -249,13 +281,20 @@ enum {
 /* Bytes that a task of any kind needs. */
 static size_t signature_workspace(const signature_problem *problem, const signature_plan *plan,
                                   int is_double, int backward) {
-    return SIGNATURE_CALL(signature_workspace, is_double, plan->level, problem, plan, backward);
+    return plan->depth_two ? SIGNATURE_CALL(depth_two_workspace, is_double, plan->level, problem,
+                                            plan, backward)
+                           : SIGNATURE_CALL(signature_workspace, is_double, plan->level, problem,
+                                            plan, backward);
 }
 
 static void signature_tasks(int kind, const signature_problem *problem, const signature_plan *plan,
                             int is_double, ptrdiff_t first, ptrdiff_t last, void *workspace) {
-    SIGNATURE_CALL(signature_tasks, is_double, plan->level, kind, problem, plan, first, last,
-                   workspace);
+    if (plan->depth_two && kind != SIGNATURE_JOIN)
+        SIGNATURE_CALL(depth_two_tasks, is_double, plan->level, kind, problem, plan, first, last,
+                       workspace);
+    else
+        SIGNATURE_CALL(signature_tasks, is_double, plan->level, kind, problem, plan, first, last,
+                       workspace);
 }
 
 #endif

@@ -37,7 +37,7 @@ cdef extern from "signatures/signature.h" nogil:
         void *initial_gradient
 
     ctypedef struct signature_plan:
-        int level
+        int level, depth_two
         Py_ssize_t prefix, pieces, splits, tasks
         void *partial
         void *start
@@ -186,13 +186,15 @@ cdef write_gradients(
     cdef size_t bytes = round_up(signature_workspace(&problem, &plan, is_double, 1))
     cdef int threads = choose_threads(&problem, plan.tasks)
     cdef Memory memory = Memory(bytes * threads)
-    if plan.pieces > 1:
+    if plan.depth_two:
+        between = None
+    elif plan.pieces > 1:
         between = prepare_pieces(&problem, &plan, is_double, threads, memory, bytes)
     elif plan.splits > 1:
         between = prepare_splits(&problem, &plan, path.itemsize)
     with nogil:
         run(SIGNATURE_BACKWARD, &problem, &plan, is_double, plan.tasks, threads, memory.data, bytes)
-        if plan.pieces * plan.splits > 1:
+        if plan.pieces * plan.splits > 1 and not plan.depth_two:
             run(SIGNATURE_POINTS, &problem, &plan, is_double, problem.batch, threads, memory.data,
                 bytes)
 

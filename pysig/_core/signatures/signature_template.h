@@ -14,4 +14,5 @@
 #include "signatures/signature_lanes.h"
 #include "signatures/signature_root.h"
 #include "signatures/signature_tasks.h"
+#include "signatures/signature_depth_two.h"
 #undef VEC

@@ -78,6 +78,7 @@ typedef struct {
     /* Blocks that reach into other chunks, at the beginning and at the end. */
     soft_range head, tail;
     double head_sum, tail_sum;
+    double least, largest, sum; /* of the entries */
     soft_block head_block, tail_block;
 } soft_part;
 

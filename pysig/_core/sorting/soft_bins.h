@@ -1,6 +1,8 @@
 /* Soft ranks, l2, without sorting.
  *
- * Neighbours at most `strength` apart share a block.  So if entries are put into bins of less than
+ * Two parts of a sorted row share a block if their means are at most strength times half the number of
+ * their entries apart.  So a row whose range is at most strength n / 2 is one block: it takes two
+ * passes.  And neighbours at most `strength` apart share a block.  So if entries are put into bins of less than
  * half that width, all entries of adjacent bins that are not empty share a block: they are a
  * "cluster", of which only the sum and the number of entries matter, and what is left is to pool
  * clusters.  It takes a few passes over the row, and no permutation.  Rows for which there would be
@@ -21,20 +23,18 @@ ALWAYS_INLINE NAME(vector) NAME(smaller)(NAME(vector) a, NAME(vector) b) {
     return (NAME(vector))(((NAME(mask))a & is_less) | ((NAME(mask))b & ~is_less));
 }
 
-/* The least and the largest entry; returns whether all entries are finite. */
-static int NAME(soft_range)(const REAL *x, ptrdiff_t n, REAL *least, REAL *largest) {
+/* The least and the largest entry, if all are numbers. */
+static void NAME(soft_range)(const REAL *x, ptrdiff_t n, REAL *least, REAL *largest) {
     *least = *largest = x[0];
     if (n < LANES) {
-        REAL rest = 0;
         for (ptrdiff_t i = 0; i < n; i++) {
             *least = x[i] < *least ? x[i] : *least;
             *largest = x[i] > *largest ? x[i] : *largest;
-            rest += x[i] * 0;
         }
-        return rest == 0;
+        return;
     }
     /* The last vectors overlap; high has the negative entries. */
-    NAME(vector) low[2], high[2], rest[2] = {{0}};
+    NAME(vector) low[2], high[2];
     low[0] = low[1] = NAME(load)(x);
     high[0] = high[1] = -low[0];
     for (ptrdiff_t i = 0; i < n; i += 2 * LANES)
@@ -43,18 +43,13 @@ static int NAME(soft_range)(const REAL *x, ptrdiff_t n, REAL *least, REAL *large
             const NAME(vector) value = NAME(load)(x + (place + LANES <= n ? place : n - LANES));
             low[j] = NAME(smaller)(value, low[j]);
             high[j] = NAME(smaller)(-value, high[j]);
-            rest[j] += value * 0;
         }
     low[0] = NAME(smaller)(low[0], low[1]);
     high[0] = NAME(smaller)(high[0], high[1]);
-    rest[0] += rest[1];
-    REAL sum = 0;
     for (int j = 0; j < LANES; j++) {
         *least = low[0][j] < *least ? low[0][j] : *least;
         *largest = -high[0][j] > *largest ? -high[0][j] : *largest;
-        sum += rest[0][j];
     }
-    return sum == 0;
 }
 
 /* What the passes over one row share. */
@@ -62,53 +57,48 @@ typedef struct {
     const REAL *x;
     ptrdiff_t n;
     int sign;
-    double strength, origin; /* where bins begin: the least entry of sign * x */
+    double strength;
+    double first;  /* entry; sums of x are relative to it */
+    double range;  /* of x; infinite if that is no number */
+    double mean;   /* of x - first */
+    double origin; /* where bins begin: the least entry of sign * x */
     REAL *value;
     int32_t *blocks; /* or NULL */
     const soft_workspace *workspace;
-    double mean;           /* one block: of x - origin */
     int32_t *bin;          /* of each entry; at last its block */
     uint8_t *is_taken;     /* of each bin */
     soft_cluster *cluster; /* [tables][clusters] */
     ptrdiff_t clusters, tables;
 } NAME(soft_binning);
 
+/* The range of a part, and the sum of its entries relative to the first of the row. */
 static void NAME(soft_find_range)(void *context, ptrdiff_t chunk) {
+    enum { STRIP = 1024 }; /* which stays in the cache for the second time */
     const NAME(soft_binning) *row = context;
     const soft_range range = soft_chunk(row->n, chunk);
     soft_part *part = &row->workspace->parts[chunk];
-    REAL least, largest;
-    part->count = NAME(soft_range)(row->x + range.begin, range.end - range.begin, &least, &largest);
-    part->head_sum = (double)least, part->tail_sum = (double)largest;
-}
-
-static void NAME(soft_sum_entries)(void *context, ptrdiff_t chunk) {
-    const NAME(soft_binning) *row = context;
-    const soft_range range = soft_chunk(row->n, chunk);
-    row->workspace->parts[chunk].head_sum =
-        NAME(soft_sum)(row->x + range.begin, range.end - range.begin, row->origin);
+    part->least = part->largest = (double)row->x[range.begin];
+    part->sum = 0;
+    for (ptrdiff_t i = range.begin; i < range.end; i += STRIP) {
+        const ptrdiff_t length = range.end - i < STRIP ? range.end - i : STRIP;
+        REAL least, largest;
+        NAME(soft_range)(row->x + i, length, &least, &largest);
+        part->least = (double)least < part->least ? (double)least : part->least;
+        part->largest = (double)largest > part->largest ? (double)largest : part->largest;
+        part->sum += NAME(soft_sum)(row->x + i, length, row->first);
+    }
 }
 
 static void NAME(soft_write_one_block)(void *context, ptrdiff_t chunk) {
     const NAME(soft_binning) *row = context;
     const soft_range range = soft_chunk(row->n, chunk);
     const double scale = row->sign / row->strength, centre = 0.5 * ((double)row->n + 1);
-    const double origin = row->origin, mean = row->mean;
+    const double first = row->first, mean = row->mean;
     for (ptrdiff_t i = range.begin; i < range.end; i++)
-        row->value[i] = (REAL)(((double)row->x[i] - origin - mean) * scale + centre);
+        row->value[i] = (REAL)(((double)row->x[i] - first - mean) * scale + centre);
     if (row->blocks)
         memset(row->blocks + range.begin, 0,
                (size_t)(range.end - range.begin) * sizeof *row->blocks);
-}
-
-/* All entries in one block. */
-static void NAME(soft_rank_one_block)(NAME(soft_binning) *row) {
-    soft_run(row->workspace, NAME(soft_sum_entries), row, row->n);
-    double sum = 0;
-    for (ptrdiff_t chunk = 0; chunk < soft_chunks(row->n); chunk++)
-        sum += row->workspace->parts[chunk].head_sum;
-    row->mean = sum / (double)row->n;
-    soft_run(row->workspace, NAME(soft_write_one_block), row, row->n);
 }
 
 /* Pools clusters in ascending order, in place; returns the number of blocks. */
@@ -208,35 +198,52 @@ static ptrdiff_t NAME(soft_number_clusters)(const uint8_t *is_taken, ptrdiff_t c
     return clusters + 1;
 }
 
-/* Returns 0, having done nothing, if the row has to be sorted. */
-static int NAME(soft_rank_bins)(const REAL *x, ptrdiff_t n, int sign, double strength, REAL *value,
-                                int32_t *blocks, const soft_workspace *workspace) {
+/* What has to be known about a row to rank it without sorting. */
+static NAME(soft_binning) NAME(soft_look_at)(const soft_problem *problem, ptrdiff_t number,
+                                             const soft_workspace *workspace) {
+    const ptrdiff_t n = problem->n, offset = number * n;
     const soft_part *parts = workspace->parts;
-    NAME(soft_binning) row = {x, n, sign, strength, 0, value, blocks, workspace};
+    NAME(soft_binning) row = {.x = (const REAL *)problem->x + offset,
+                              .n = n,
+                              .sign = problem->sign,
+                              .strength = problem->strength,
+                              .value = (REAL *)problem->value + offset,
+                              .blocks = problem->blocks ? problem->blocks + offset : NULL,
+                              .workspace = workspace};
+    row.first = (double)row.x[0];
     soft_run(workspace, NAME(soft_find_range), &row, n);
-    double least = parts[0].head_sum, largest = parts[0].tail_sum;
+    double least = parts[0].least, largest = parts[0].largest, sum = 0;
     for (ptrdiff_t chunk = 0; chunk < soft_chunks(n); chunk++) {
-        if (!parts[chunk].count) return 0;
-        least = parts[chunk].head_sum < least ? parts[chunk].head_sum : least;
-        largest = parts[chunk].tail_sum > largest ? parts[chunk].tail_sum : largest;
+        least = parts[chunk].least < least ? parts[chunk].least : least;
+        largest = parts[chunk].largest > largest ? parts[chunk].largest : largest;
+        sum += parts[chunk].sum;
     }
-    const double range = largest - least, bins_needed = range / (0.499 * strength) + 1;
-    row.origin = sign > 0 ? least : largest;
-    if (range <= strength) {
-        NAME(soft_rank_one_block)(&row);
-        return 1;
-    }
-    if (!(bins_needed + 1 <= (double)n)) return 0;
+    const int is_finite = fabs(sum) <= DBL_MAX; /* or there is an entry that is not */
+    row.range = is_finite ? largest - least : INFINITY;
+    row.mean = sum / (double)n;
+    row.origin = problem->sign > 0 ? least : largest;
+    return row;
+}
+
+/* Ranks the row if it is one block; returns whether it is. */
+static int NAME(soft_rank_one_block)(NAME(soft_binning) *row) {
+    if (!(row->range <= 0.5 * row->strength * (double)row->n)) return 0;
+    soft_run(row->workspace, NAME(soft_write_one_block), row, row->n);
+    return 1;
+}
+
+/* Returns 0, having done nothing, if the row has to be sorted. */
+static int NAME(soft_rank_bins)(NAME(soft_binning) *row) {
+    const soft_workspace *workspace = row->workspace;
+    const double bins_needed = row->range / (0.499 * row->strength) + 1;
+    if (!(bins_needed + 1 <= (double)row->n)) return 0;
     const ptrdiff_t count = (ptrdiff_t)bins_needed + 1; /* one more, lest rounding step outside */
-    row.is_taken = (uint8_t *)workspace->keys;
-    row.cluster = (soft_cluster *)(void *)workspace->keys;
-    row.bin = blocks ? blocks : workspace->order;
-    memset(row.is_taken, 0, (size_t)count);
-    soft_run(workspace, NAME(soft_find_bins), &row, n);
-    row.clusters = NAME(soft_number_clusters)(row.is_taken, count, workspace->bins);
-    if (row.clusters == 1)
-        NAME(soft_rank_one_block)(&row);
-    else
-        NAME(soft_rank_clusters)(&row);
+    row->is_taken = (uint8_t *)workspace->keys;
+    row->cluster = (soft_cluster *)(void *)workspace->keys;
+    row->bin = row->blocks ? row->blocks : workspace->order;
+    memset(row->is_taken, 0, (size_t)count);
+    soft_run(workspace, NAME(soft_find_bins), row, row->n);
+    row->clusters = NAME(soft_number_clusters)(row->is_taken, count, workspace->bins);
+    NAME(soft_rank_clusters)(row);
     return 1;
 }

@@ -108,15 +108,16 @@ static int NAME(soft_try_row)(const soft_problem *problem, ptrdiff_t row,
     const ptrdiff_t n = problem->n;
     const REAL *x = (const REAL *)problem->x + row * n;
     if (n == 1 && x[0] != x[0]) return SOFT_NAN;
-    const int known = NAME(soft_order)(x, n, problem->sign, workspace);
-    /* Bins need no permutation; but short rows in order are faster without, unless they are one block. */
-    const int is_near = fabs((double)x[n - 1] - (double)x[0]) <= problem->strength;
-    if (problem->kind == SOFT_RANK_L2 && (known == SOFT_UNSORTED || n > 64 || is_near)) {
-        REAL *value = (REAL *)problem->value + row * n;
-        int32_t *blocks = problem->blocks ? problem->blocks + row * n : NULL;
-        if (NAME(soft_rank_bins)(x, n, problem->sign, problem->strength, value, blocks, workspace))
-            return SOFT_OK;
+    const int is_rank_l2 = problem->kind == SOFT_RANK_L2;
+    NAME(soft_binning) binning;
+    if (is_rank_l2) {
+        binning = NAME(soft_look_at)(problem, row, workspace);
+        if (NAME(soft_rank_one_block)(&binning)) return SOFT_OK;
     }
+    const int known = NAME(soft_order)(x, n, problem->sign, workspace);
+    /* Bins need no permutation; but short rows in order are faster without. */
+    if (is_rank_l2 && (known == SOFT_UNSORTED || n > 64) && NAME(soft_rank_bins)(&binning))
+        return SOFT_OK;
     if (known == SOFT_UNSORTED) return -1;
     int32_t *order = NAME(soft_order_row)(problem, row, workspace);
     return NAME(soft_finish_ordered)(problem, row, known, order, workspace);

@@ -9,15 +9,30 @@ with the double of CuPy that the tests have, to see that it works; its times mea
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from _gpu_measure import (
+    AGREEMENT,
+    Limits,
+    Timing,
+    compare,
+    device_timing,
+    host_timing,
+    measured_limits,
+)
+from _gpu_sde import (
+    BROWNIAN_HEADER,
+    SOLVER_HEADER,
+    TINY_GRID,
+    WHOLE_GRID,
+    brownian_rows,
+    solver_rows,
+)
 from _measure import machine
 from _report import digits, table
 from _signature_calls import SHAPES, Shape, normal
@@ -33,16 +48,6 @@ import pysig
 TINY_SHAPES = [Shape(2, 5, 3, 3), Shape(1, 9, 7, 2)]
 TINY_SORTING_SHAPES = [SortingShape(3, 20), SortingShape(1, 300)]
 TINY_GRAMS = [Gram(2, 5, 3, 1, None), Gram(3, 4, 2, 0, 1.0)]
-AGREEMENT = {"float64": 1e-12, "float32": 1e-4}  # times the largest number of a result
-COPY_BYTES = 2**30
-MATRIX_SIZE = 4096
-
-
-class Limits(NamedTuple):
-    """What the GPU does in a second."""
-
-    bytes: float
-    multiply_adds: float
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"- {name}: {value}")
     shapes = options.shapes or (TINY_SHAPES if options.dry_run else SHAPES)
     for dtype in options.dtypes:
-        limits = measured_limits(cupy, dtype, options)
+        limits = measured_limits(cupy, dtype, options.dry_run, options.repeats)
         print(f"\n## Signature, {dtype}\n")
         print(
             f"Limits: {limits.bytes / 1e9:.0f} GB/s copied, "
@@ -75,6 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(table(GRAM_HEADER, [gram_row(cupy, g, dtype, options.repeats) for g in grams]))
         print(f"\n## Soft sorting, random rows, {dtype}\n")
         print(table(SORTING_HEADER, sorting_table(cupy, dtype, limits, options)))
+        grid = TINY_GRID if options.dry_run else WHOLE_GRID
+        print(f"\n## Brownian motion, {dtype}\n")
+        print(table(BROWNIAN_HEADER, brownian_rows(cupy, grid, dtype, limits, options.repeats)))
+        print(f"\n## Solvers, reversible Heun, {dtype}\n")
+        print(table(SOLVER_HEADER, solver_rows(cupy, grid, dtype, options.repeats)))
 
 
 def require_gpu() -> Any:
@@ -108,55 +118,6 @@ def device_facts(cupy: Any) -> dict[str, object]:
             "CUDA runtime": cupy.cuda.runtime.runtimeGetVersion(),
         }
     return facts
-
-
-# ------------------------------------------------------------------------------------------- times
-
-
-class Timing(NamedTuple):
-    """Seconds per call."""
-
-    minimum: float
-    median: float
-
-    def cell(self) -> str:
-        return f"{digits(self.minimum * 1e3)} ({digits(self.median * 1e3)})"
-
-
-def device_timing(cupy: Any, call: Callable[[], object], repeats: int) -> Timing:
-    """Return the times between events before and after a call."""
-    call()  # compiles
-    if getattr(cupy, "is_double", False):
-        return host_timing(call, 1)
-    samples = []
-    for _ in range(repeats):
-        start, end = cupy.cuda.Event(), cupy.cuda.Event()
-        start.record()
-        call()
-        end.record()
-        end.synchronize()
-        samples.append(cupy.cuda.get_elapsed_time(start, end) * 1e-3)
-    return Timing(min(samples), statistics.median(samples))
-
-
-def host_timing(call: Callable[[], object], repeats: int) -> Timing:
-    samples = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        call()
-        samples.append(time.perf_counter() - started)
-    return Timing(min(samples), statistics.median(samples))
-
-
-def measured_limits(cupy: Any, dtype: str, options: argparse.Namespace) -> Limits:
-    """Return what a copy and a matrix product reach."""
-    count, side = (1024, 32) if options.dry_run else (COPY_BYTES, MATRIX_SIZE)
-    source = cupy.zeros(count // 8, "float64")
-    target = cupy.empty_like(source)
-    matrix = cupy.ones((side, side), dtype)
-    copying = device_timing(cupy, lambda: cupy.copyto(target, source), options.repeats)
-    product = device_timing(cupy, lambda: matrix @ matrix, options.repeats)
-    return Limits(2 * source.nbytes / copying.minimum, side**3 / product.minimum)
 
 
 # --------------------------------------------------------------------------------------- signature
@@ -290,12 +251,6 @@ def logsignature_row(cupy: Any, shape: Shape, dtype: str, repeats: int) -> list[
         digits(cpu_forward.minimum / forward.minimum),
         digits(cpu_backward.minimum / backward.minimum),
     ]
-
-
-def compare(cupy: Any, there: Any, here: np.ndarray, dtype: str) -> None:
-    """Raise AssertionError unless the GPU and the CPU agree."""
-    tolerance = AGREEMENT[dtype] * float(abs(here).max())
-    np.testing.assert_allclose(cupy.asnumpy(there), here, rtol=0, atol=tolerance)
 
 
 def with_array_functions(cupy: Any, path: Any, depth: int) -> Any:

@@ -221,7 +221,8 @@ def _peak_resident() -> int:
 
 
 def machine() -> dict[str, object]:
-    """What the numbers depend on: processor, system, interpreter, NumPy and its BLAS."""
+    """What the numbers depend on: processor, system, interpreter, NumPy and its BLAS, OpenMP."""
+    openmp = sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith(("OMP_", "GOMP_")))
     return {
         "processor": _processor(),
         "processors available": available_processors(),
@@ -230,6 +231,7 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": _blas(),
+        "environment": " ".join(openmp) or "no variables of OpenMP",
     }
 
 

@@ -4,6 +4,7 @@ Which library the arrays belong to, which type they have, and errors that name t
 """
 
 import contextlib
+import importlib
 import operator
 import sys
 from typing import Any
@@ -67,6 +68,23 @@ def namespace_of(array):
 def device_of(array):
     """Return a context in which work goes to the device that a checked array is on."""
     return contextlib.nullcontext() if isinstance(array, np.ndarray) else array.device
+
+
+def dispatch(array, kernel, function, *arguments) -> Any:
+    """
+    Call a function with the library of a checked array and what computes with its arrays.
+
+    That is the compiled module `kernel`, or for CuPy the module beside it whose name ends in _cuda.
+    """
+    if isinstance(array, np.ndarray):
+        return function(np, kernel, *arguments)
+    with array.device:
+        return function(sys.modules["cupy"], cuda_kernel(kernel), *arguments)
+
+
+def cuda_kernel(kernel):
+    """Return the module that stands in for a compiled one where arrays are CuPy's."""
+    return importlib.import_module(f"{kernel.__name__}_cuda")
 
 
 def real_array(value, name, dtype=None):

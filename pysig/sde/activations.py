@@ -20,7 +20,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pysig._core.array import FLOAT64, Array, device_of, namespace, namespace_of, real_array
+from pysig._core.array import (
+    FLOAT64,
+    Array,
+    cuda_kernel,
+    device_of,
+    namespace,
+    namespace_of,
+    real_array,
+)
 from pysig._core.sde import activations as kernels
 
 __all__ = [
@@ -184,11 +192,9 @@ def activate(kind, x, bias, value, derivative=None):
         bias = NO_BIAS[x.dtype] if bias is None else bias
         kernels.forward(is_double, kind, x, bias, value, derivative)
         return value
-    from pysig._core.sde import activations_cuda
-
     with x.device:
         bias = namespace_of(x).full(1, -0.0, x.dtype) if bias is None else bias
-        activations_cuda.forward(is_double, kind, x, bias, value, derivative)
+        cuda_kernel(kernels).forward(is_double, kind, x, bias, value, derivative)
     return value
 
 
@@ -197,9 +203,7 @@ def activate_backward(derivative, grad):
     xp, columns = namespace_of(grad), grad.shape[-1]
     with device_of(grad):
         out, sums = xp.empty_like(grad), xp.empty(columns, grad.dtype)
-        backend = kernels
-        if xp is not np:
-            from pysig._core.sde import activations_cuda as backend
+        backend = kernels if xp is np else cuda_kernel(kernels)
         backend.backward(grad.dtype == FLOAT64, grad, derivative, out, sums)
     return out, sums
 

@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from pysig._core.array import namespace_of
+from pysig._core.array import (
+    cuda_kernel,
+    namespace_of,
+)
 from pysig._core.sde import updates
 
 NOISES = ("diagonal", "scalar", "additive", "general")
@@ -32,9 +35,7 @@ class System:
         self.drift = CheckedField("drift", drift, y0.shape, y0.shape, dtype, kind)
         self.diffusion = CheckedField("diffusion", diffusion, shape, y0.shape, dtype, kind)
         self.has_drift, self.has_diffusion = drift is not None, diffusion is not None
-        backend = updates
-        if xp is not np:
-            from pysig._core.sde import updates_cuda as backend
+        backend = updates if xp is np else cuda_kernel(updates)
         operations = backend.Updates(y0.shape, shape, noise_shape, dtype)
         self.sum, self.combine = operations.sum, operations.combine
         self.outer, self.inner = operations.outer, operations.inner

@@ -16,9 +16,16 @@ again and walks back through its products.
 import sys
 from typing import NamedTuple
 
-import numpy as np
-
-from pysig._core.array import Array, boolean, check_residuals, empty, integer, namespace, real_array
+from pysig._core.array import (
+    Array,
+    boolean,
+    check_residuals,
+    dispatch,
+    empty,
+    integer,
+    namespace,
+    real_array,
+)
 from pysig._core.signatures import exponential as cpu_kernel
 from pysig._core.signatures.lyndon import kernel_basis
 from pysig.signatures.signature import LARGEST_DEPTH, count_words
@@ -321,14 +328,8 @@ def evaluate(tensor, channels, depth, *, logarithm, size, scalar=None, mode="exp
     the logsignature that is the logarithm's result, or the exponential's argument.
     """
     shape = (*tensor.shape[:-1], size)
-    if isinstance(tensor, np.ndarray):
-        return evaluate_series(
-            np, cpu_kernel, tensor, channels, depth, logarithm, shape, scalar, mode
-        )
-    with tensor.device:
-        return evaluate_series(
-            *cuda_kernel(), tensor, channels, depth, logarithm, shape, scalar, mode
-        )
+    arguments = (tensor, channels, depth, logarithm, shape, scalar, mode)
+    return dispatch(tensor, cpu_kernel, evaluate_series, *arguments)
 
 
 def evaluate_series(xp, kernel, tensor, channels, depth, logarithm, shape, scalar, mode):
@@ -351,14 +352,8 @@ def evaluate_gradient(tensor, channels, depth, grad, *, logarithm, size, has_sca
     shape = (*tensor.shape[:-1], size)
     if grad.shape != shape:
         raise ValueError(f"grad must have the shape of the result, {shape}, not {grad.shape}")
-    if isinstance(tensor, np.ndarray):
-        return evaluate_adjoint(
-            np, cpu_kernel, tensor, channels, depth, grad, logarithm, has_scalar, mode
-        )
-    with tensor.device:
-        return evaluate_adjoint(
-            *cuda_kernel(), tensor, channels, depth, grad, logarithm, has_scalar, mode
-        )
+    arguments = (tensor, channels, depth, grad, logarithm, has_scalar, mode)
+    return dispatch(tensor, cpu_kernel, evaluate_adjoint, *arguments)
 
 
 def evaluate_adjoint(xp, kernel, tensor, channels, depth, grad, logarithm, has_scalar, mode):
@@ -377,12 +372,3 @@ def evaluate_adjoint(xp, kernel, tensor, channels, depth, grad, logarithm, has_s
 def as_rows(*arrays):
     """Return the arrays with all axes but the last in one."""
     return [array.reshape(-1, array.shape[-1]) for array in arrays]
-
-
-def cuda_kernel():
-    """Return cupy, and the module that stands in for the compiled one where arrays are CuPy's."""
-    import cupy  # pyright: ignore[reportMissingImports]
-
-    from pysig._core.signatures import exponential_cuda
-
-    return cupy, exponential_cuda

@@ -33,6 +33,7 @@ import numpy as np
 from pysig._core.array import (
     Array,
     check_residuals,
+    cuda_kernel,
     device_of,
     empty,
     grad_array,
@@ -460,9 +461,7 @@ def library(x):
     """Return the array library of `x`, and the module with its kernels."""
     if isinstance(x, np.ndarray):
         return np, cpu_kernel
-    from pysig._core.signatures import kernel_cuda
-
-    return namespace_of(x), kernel_cuda
+    return namespace_of(x), cuda_kernel(cpu_kernel)
 
 
 def as_batch(paths):

@@ -42,13 +42,17 @@ from pysig._core.array import (
     boolean,
     broadcast,
     check_residuals,
+    cuda_kernel,
+    device_of,
     empty,
     namespace,
+    namespace_of,
     real_array,
     sum_to_shape,
 )
 from pysig._core.signatures import exponential as cpu_exponential
 from pysig._core.signatures import logsignature as cpu_logsignature
+from pysig._core.signatures import signature as cpu_signature
 from pysig._core.signatures.lyndon import kernel_basis, lyndon_count
 from pysig.signatures import exponential, signature
 from pysig.signatures.exponential import as_rows, check_last_axis
@@ -323,10 +327,8 @@ def logsignature_backward(residuals, grad):
     paths, negative = signature_residuals(residuals)
     if negative:
         grad = -grad
-    if isinstance(path, np.ndarray):
-        return evaluate_gradients(np, KERNELS, paths, residuals.mode, grad)
-    with path.device:
-        return evaluate_gradients(*cuda_kernels(), paths, residuals.mode, grad)
+    with device_of(path):
+        return evaluate_gradients(*library(path), paths, residuals.mode, grad)
 
 
 def signature_to_logsignature(signature, channels, depth, *, mode="words", scalar_term=False):
@@ -626,18 +628,17 @@ def evaluate(residuals):
     """Return the logsignature."""
     paths, negative = signature_residuals(residuals)
     shape = result_shape(residuals)
-    if isinstance(residuals.path, np.ndarray):
-        result = evaluate_logsignature(np, KERNELS, paths, residuals.mode, shape)
-    else:
-        with residuals.path.device:
-            result = evaluate_logsignature(*cuda_kernels(), paths, residuals.mode, shape)
+    with device_of(residuals.path):
+        arguments = (*library(residuals.path), paths, residuals.mode, shape)
+        result = evaluate_logsignature(*arguments)
     return namespace(result=result).negative(result, out=result) if negative else result
 
 
-def cuda_kernels():
-    """Return cupy, and what stands in for the compiled modules where arrays are CuPy's."""
-    xp, signature_kernel = signature.cuda_kernel()
-    return xp, Kernels(signature_kernel, exponential.cuda_kernel()[1])
+def library(path):
+    """Return the array library of a path, and the modules that compute with its arrays."""
+    if isinstance(path, np.ndarray):
+        return np, KERNELS
+    return namespace_of(path), Kernels(cuda_kernel(cpu_signature), cuda_kernel(cpu_exponential))
 
 
 def evaluate_logsignature(xp, kernels, paths, mode, shape):

@@ -22,6 +22,7 @@ from pysig._core.array import (
     FLOAT64,
     Array,
     check_residuals,
+    cuda_kernel,
     device_of,
     empty,
     grad_array,
@@ -550,6 +551,4 @@ def kernel_of(array):
     """Return the module that multiplies rows where the array is."""
     if isinstance(array, np.ndarray):
         return cpu_kernel
-    from pysig._core.signatures import product_cuda
-
-    return product_cuda
+    return cuda_kernel(cpu_kernel)

@@ -27,6 +27,7 @@ from pysig._core.array import (
     broadcast,
     check_broadcast,
     check_residuals,
+    dispatch,
     empty,
     integer,
     is_cupy,
@@ -281,10 +282,7 @@ def signature_backward(residuals, grad):
     shape = result_shape(residuals)
     if grad.shape != shape:
         raise ValueError(f"grad must have the shape of the signature, {shape}, not {grad.shape}")
-    if isinstance(path, np.ndarray):
-        return evaluate_gradients(np, cpu_kernel, residuals, grad)
-    with path.device:
-        return evaluate_gradients(*cuda_kernel(), residuals, grad)
+    return dispatch(path, cpu_kernel, evaluate_gradients, residuals, grad)
 
 
 def evaluate_gradients(xp, kernel, residuals, grad, *lyndon):
@@ -316,15 +314,6 @@ def evaluate_gradients(xp, kernel, residuals, grad, *lyndon):
             initial_gradient = xp.concatenate((zeros, initial_gradient), axis=-1)
         initial_gradient = sum_to_shape(initial_gradient, residuals.initial.shape)
     return SignatureGradients(path_gradient, basepoint_gradient, initial_gradient)
-
-
-def cuda_kernel():
-    """Return cupy, and the module that stands in for the compiled one where arrays are CuPy's."""
-    import cupy  # pyright: ignore[reportMissingImports]
-
-    from pysig._core.signatures import signature_cuda
-
-    return cupy, signature_cuda
 
 
 def check(path, depth, stream, basepoint, initial, inverse, scalar_term, lengths):
@@ -430,10 +419,7 @@ def kernel_arguments(xp, residuals):
 
 def evaluate(residuals):
     """Return the signature."""
-    if isinstance(residuals.path, np.ndarray):
-        return evaluate_signature(np, cpu_kernel, residuals)
-    with residuals.path.device:
-        return evaluate_signature(*cuda_kernel(), residuals)
+    return dispatch(residuals.path, cpu_kernel, evaluate_signature, residuals)
 
 
 def evaluate_signature(xp, kernel, residuals, *lyndon):

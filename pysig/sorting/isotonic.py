@@ -24,6 +24,7 @@ from pysig._core.array import (
     broadcast,
     check_broadcast,
     check_residuals,
+    dispatch,
     namespace,
     real_array,
     sum_to_shape,
@@ -138,7 +139,7 @@ def isotonic_regression(y, *, weights=None, regularization="l2", increasing=True
     """
     y, rows, axis, weights, _ = check_isotonic(y, weights, regularization, axis)
     options = regularization == "kl", not boolean(increasing, "increasing")
-    value, _ = dispatch(y, evaluate_regression, rows, weights, options, False)
+    value, _ = dispatch(y, cpu_kernel, evaluate_regression, rows, weights, options, False)
     return from_rows_on_device(value, y.shape, axis)
 
 
@@ -166,7 +167,7 @@ def isotonic_regression_forward(y, *, weights=None, regularization="l2", increas
     """
     y, rows, axis, weights, weights_shape = check_isotonic(y, weights, regularization, axis)
     options = regularization == "kl", not boolean(increasing, "increasing")
-    value, starts = dispatch(y, evaluate_regression, rows, weights, options, True)
+    value, starts = dispatch(y, cpu_kernel, evaluate_regression, rows, weights, options, True)
     residuals = IsotonicResiduals(
         rows, weights, value, starts, y.shape, weights_shape, regularization, axis
     )
@@ -203,7 +204,7 @@ def isotonic_regression_backward(residuals, grad):
     check_residuals(residuals, IsotonicResiduals)
     y, shape, axis = residuals.y, residuals.shape, residuals.axis
     grad, rows = check_grad(grad, shape, y.dtype, axis, "the fitted values", y)
-    return dispatch(grad, evaluate_regression_gradients, residuals, rows)
+    return dispatch(grad, cpu_kernel, evaluate_regression_gradients, residuals, rows)
 
 
 def project_permutahedron(z, w, *, regularization="l2", axis=-1):
@@ -318,7 +319,7 @@ def project_permutahedron_backward(residuals, grad):
     check_residuals(residuals, PermutahedronResiduals)
     shape, dtype, axis = residuals.shape, residuals.dtype, residuals.axis
     grad, rows = check_grad(grad, shape, dtype, axis, "the projection", residuals.starts)
-    return dispatch(grad, evaluate_projection_gradients, residuals, rows)
+    return dispatch(grad, cpu_kernel, evaluate_projection_gradients, residuals, rows)
 
 
 def check_regularization(regularization):
@@ -360,23 +361,6 @@ def from_rows_on_device(rows, shape, axis):
         return from_rows(rows, shape, axis)
 
 
-def dispatch(array, function, *arguments) -> Any:
-    """Call a function with the library and the kernels of an array, on the array's device."""
-    if isinstance(array, np.ndarray):
-        return function(np, cpu_kernel, *arguments)
-    with array.device:
-        return function(*cuda_kernel(), *arguments)
-
-
-def cuda_kernel():
-    """Return cupy, and the module that stands in for the compiled one where arrays are CuPy's."""
-    import cupy
-
-    from pysig._core.sorting import isotonic_cuda
-
-    return cupy, isotonic_cuda
-
-
 def evaluate_regression(xp, kernel, rows, weights, options, with_starts):
     """Return the fitted rows, and where blocks begin or None."""
     value = xp.empty_like(rows)
@@ -415,7 +399,9 @@ def run_projection(z, w, regularization, axis, with_residuals):
     w_rows = broadcast_rows(w, z.shape, axis)
     if is_host and not np.isfinite(w_rows).all():
         check_infinite_corners(w_rows, is_kl)
-    value, arrays = dispatch(z, evaluate_projection, rows, w_rows, is_kl, with_residuals)
+    value, arrays = dispatch(
+        z, cpu_kernel, evaluate_projection, rows, w_rows, is_kl, with_residuals
+    )
     value = from_rows_on_device(value, z.shape, axis)
     if not with_residuals:
         return value, None

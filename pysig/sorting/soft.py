@@ -49,6 +49,7 @@ from pysig._core.array import (
     boolean,
     check_residuals,
     device_of,
+    dispatch,
     grad_array,
     namespace,
     namespace_of,
@@ -174,7 +175,9 @@ def soft_sort(
     """
     options = check_options(regularization, regularization_strength, direction)
     x, rows, axis = check_rows(x, axis)
-    return dispatch(x, evaluate_values, ("sort", regularization), x, rows, axis, options)
+    return dispatch(
+        x, cpu_kernel, evaluate_values, ("sort", regularization), x, rows, axis, options
+    )
 
 
 def soft_sort_forward(
@@ -204,7 +207,7 @@ def soft_sort_forward(
     """
     options = check_options(regularization, regularization_strength, direction)
     x, rows, axis = check_rows(x, axis)
-    return dispatch(x, evaluate_sort, regularization, direction, x, rows, axis, options)
+    return dispatch(x, cpu_kernel, evaluate_sort, regularization, direction, x, rows, axis, options)
 
 
 def soft_sort_backward(residuals, grad, *, strength_gradient=False) -> Any:
@@ -251,7 +254,7 @@ def soft_sort_backward(residuals, grad, *, strength_gradient=False) -> Any:
         grad, shape, residuals.dtype, axis, "the sorted values", residuals.order
     )
     x_gradient, strength = dispatch(
-        grad, evaluate_gradients, "sort", residuals, grad, rows, axis, with_strength
+        grad, cpu_kernel, evaluate_gradients, "sort", residuals, grad, rows, axis, with_strength
     )
     return x_gradient if strength is None else SoftSortGradients(x_gradient, strength)
 
@@ -316,7 +319,9 @@ def soft_rank(
     """
     options = check_options(regularization, regularization_strength, direction)
     x, rows, axis = check_rows(x, axis)
-    return dispatch(x, evaluate_values, ("rank", regularization), x, rows, axis, options)
+    return dispatch(
+        x, cpu_kernel, evaluate_values, ("rank", regularization), x, rows, axis, options
+    )
 
 
 def soft_rank_forward(
@@ -345,7 +350,7 @@ def soft_rank_forward(
     """
     options = check_options(regularization, regularization_strength, direction)
     x, rows, axis = check_rows(x, axis)
-    return dispatch(x, evaluate_rank, regularization, direction, x, rows, axis, options)
+    return dispatch(x, cpu_kernel, evaluate_rank, regularization, direction, x, rows, axis, options)
 
 
 def soft_rank_backward(residuals, grad, *, strength_gradient=False) -> Any:
@@ -391,7 +396,7 @@ def soft_rank_backward(residuals, grad, *, strength_gradient=False) -> Any:
     shape = result_shape(ranks, axis)
     grad, rows = check_grad(grad, shape, ranks.dtype, axis, "the ranks", ranks)
     x_gradient, strength = dispatch(
-        grad, evaluate_gradients, "rank", residuals, grad, rows, axis, with_strength
+        grad, cpu_kernel, evaluate_gradients, "rank", residuals, grad, rows, axis, with_strength
     )
     return x_gradient if strength is None else SoftRankGradients(x_gradient, strength)
 
@@ -463,23 +468,6 @@ def sort_rows(rows, order):
     value = np.empty_like(rows)
     cpu_kernel.sort(value, order, rows)
     return value
-
-
-def dispatch(array, function, *arguments) -> Any:
-    """Call a function with the library and the kernels of an array, on the array's device."""
-    if isinstance(array, np.ndarray):
-        return function(np, cpu_kernel, *arguments)
-    with array.device:
-        return function(*cuda_kernel(), *arguments)
-
-
-def cuda_kernel():
-    """Return cupy, and the module that stands in for the compiled one where arrays are CuPy's."""
-    import cupy
-
-    from pysig._core.sorting import soft_cuda
-
-    return cupy, soft_cuda
 
 
 def evaluate_values(xp, kernel, kind, x, rows, axis, options):

@@ -458,7 +458,7 @@ def test_law_of_areas(dtype, levy_area, fourth):
 
 
 def test_law_of_joined_areas():
-    """The fourth moment comes nearer to 5 / 16, the exact one, as the cube of how many there are."""
+    """The fourth moment comes nearer to 5 / 16, the exact one, as the cube of their number."""
     n, cells = 400_000, 4
     brownian = pysig.BrownianInterval(
         0, 1, (n, 2), seed=3, levy_area="davie", tolerance=1 / cells, additive_areas=True

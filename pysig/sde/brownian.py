@@ -53,7 +53,7 @@ __all__ = [
 
 LEVY_AREAS = (None, "space-time", "davie", "foster")
 CHUNK_BYTES = 256  # the kernel's, of one component
-CACHE_BYTES = 1 << 25
+CACHE_BYTES = 24 << 20  # what processors have as their last cache, about
 DEFAULT_CELLS = 1 << 20
 MOST_CELLS = 1 << 52
 
@@ -102,7 +102,7 @@ class BrownianInterval:
         a step is best. 0: as fine as numbers of time are.
     cache_size : int, optional
         How many pieces are kept with their halves, which never changes a result; by default as
-        many as fit 32 MiB, but 16 to 4096. Steps in order need 16, for steps in any order it is
+        many as fit 24 MiB, but 16 to 4096. Steps in order need 16, for steps in any order it is
         best to have room for all of them.
     W, H : array_like, broadcast to `shape`, optional
         The increment over the whole time, and its space-time Lévy area, if they are given:

@@ -102,8 +102,8 @@ class BrownianInterval:
         a step is best. 0: as fine as numbers of time are.
     cache_size : int, optional
         How many pieces are kept with their halves, which never changes a result; by default as
-        many as fit 24 MiB, but 16 to 4096. Steps in order need 16, for steps in any order it is
-        best to have room for all of them.
+        many as fit 24 MiB, but 16 to 4096. Steps in order need few: 16, or 64 if they are much
+        longer than the tolerance. For steps in any order it is best to keep all of them.
     W, H : array_like, broadcast to `shape`, optional
         The increment over the whole time, and its space-time Lévy area, if they are given:
         the process is a Brownian motion conditioned on them.

@@ -107,7 +107,7 @@ typedef struct {
     ptrdiff_t *buckets;
     ptrdiff_t capacity, used, listed, bucket_count, newest, oldest;
     brownian_memory *memory; /* the newest block */
-    char *free;              /* what is left of it */
+    char *unused;            /* what is left of it */
     ptrdiff_t room;          /* entries that there is memory for, in all blocks */
 } brownian_cache;
 

@@ -94,7 +94,7 @@ static int brownian_take_memory(brownian_cache *cache, ptrdiff_t entry_bytes) {
 #endif
     memory->before = cache->memory;
     cache->memory = memory;
-    cache->free = (char *)(memory + 1);
+    cache->unused = (char *)(memory + 1);
     cache->room += count;
     return 1;
 }
@@ -119,8 +119,8 @@ static brownian_entry *brownian_keep(brownian_tree *tree, uint64_t node, double 
         if (cache->used == cache->room && !brownian_take_memory(cache, bytes)) return NULL;
         index = cache->used++;
         cache->listed += !first;
-        cache->entries[index].memory = cache->free;
-        cache->free += bytes;
+        cache->entries[index].memory = cache->unused;
+        cache->unused += bytes;
     } else {
         index = cache->oldest;
         if (index < 0 || cache->entries[index].last_used == tree->query) return NULL;

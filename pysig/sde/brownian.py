@@ -23,6 +23,7 @@ Oberhauser, "An optimal polynomial approximation of Brownian motion", SIAM Journ
 Analysis 58, 2020).
 """
 
+import itertools
 import math
 import operator
 from typing import Any, NamedTuple
@@ -52,7 +53,7 @@ __all__ = [
 
 LEVY_AREAS = (None, "space-time", "davie", "foster")
 CHUNK_BYTES = 256  # the kernel's, of one component
-CACHE_BYTES = 1 << 25
+CACHE_BYTES = 24 << 20  # what processors have as their last cache, about
 DEFAULT_CELLS = 1 << 20
 MOST_CELLS = 1 << 52
 
@@ -101,8 +102,8 @@ class BrownianInterval:
         a step is best. 0: as fine as numbers of time are.
     cache_size : int, optional
         How many pieces are kept with their halves, which never changes a result; by default as
-        many as fit 32 MiB, but 16 to 4096. Steps in order need 16, for steps in any order it is
-        best to have room for all of them.
+        many as fit 24 MiB, but 16 to 4096. Steps in order need few: 16, or 64 if they are much
+        longer than the tolerance. For steps in any order it is best to keep all of them.
     W, H : array_like, broadcast to `shape`, optional
         The increment over the whole time, and its space-time Lévy area, if they are given:
         the process is a Brownian motion conditioned on them.
@@ -114,6 +115,11 @@ class BrownianInterval:
         many there are in a cell: for adaptive solvers, whose shortest step is not known. Then
         increments that end inside a cell depend on the ends in this cell that were asked for
         before, and the time of a query grows with their number. Each takes some 50 bytes for ever.
+    additive_areas : bool
+        Join the areas of an interval from those of its cells, so that they add up over intervals
+        that end where cells do, as W and H do: for strong errors of solvers, multilevel methods,
+        or steps that are halved. A comes nearer to its exact law, too. The time of a query grows
+        with the number of cells in it.
     like : ndarray, optional
         An array of CuPy: increments are CuPy arrays on its device, and W, H and the factor must be,
         too. They equal those of NumPy to rounding. Nothing is kept; a query goes down to both of
@@ -121,7 +127,7 @@ class BrownianInterval:
 
     Attributes
     ----------
-    t0, t1, shape, dtype, levy_area, tolerance, cache_size, exact
+    t0, t1, shape, dtype, levy_area, tolerance, cache_size, exact, additive_areas
         As given.
 
     Raises
@@ -145,7 +151,10 @@ class BrownianInterval:
 
     .. math:: h H = h_2 (H_2 + W_1 / 2) + h_1 (H_1 - W_2 / 2).
 
-    A does not: that of each interval is drawn given its own W and H.
+    A does so, by :math:`A = A_1 + A_2 + (W_1 W_2^\top - W_2 W_1^\top) / 2`, with `additive_areas`
+    only, where intervals end between cells; otherwise that of each interval is drawn given its own
+    W and H. From the whole to its parts, as for W and H, there is no way: no law is known, of areas
+    given those of the whole, that could be drawn from.
 
     Examples
     --------
@@ -175,6 +184,7 @@ class BrownianInterval:
         H=None,
         covariance_factor=None,
         exact=False,
+        additive_areas=False,
         like=None,
     ):
         namespace(like=like, W=W, H=H, covariance_factor=covariance_factor)
@@ -192,6 +202,12 @@ class BrownianInterval:
         self.exact = boolean(exact, "exact")
         if self.exact and self._device is not None:
             raise ValueError("exact must be False for CuPy arrays, of which nothing is kept")
+        self.additive_areas = boolean(additive_areas, "additive_areas")
+        if self.additive_areas and levy_area not in ("davie", "foster"):
+            raise ValueError(
+                "additive_areas must be False without a levy_area of 'davie' or 'foster', not "
+                f"{levy_area!r}"
+            )
         self._key = random_key(seed)
         self._given = self._check_given(W, H)
         self._make_tree()
@@ -345,7 +361,7 @@ class BrownianInterval:
         self._tree.increment(start, end, w, h)
         if area is not None:
             start, end = self._tree.cell(start, "start"), self._tree.cell(end, "end")
-            self._write_areas(start, end, w, h, area)
+            self._write_areas(xp, start, end, w, h, area)
         return self._correlated(w, h, area)
 
     def _increments(self, xp, times):
@@ -354,7 +370,7 @@ class BrownianInterval:
         self._tree.increments(times, w, h)
         if h is not None and area is not None:
             for start, end, *row in zip(times[:-1], times[1:], w, h, area, strict=True):
-                self._write_areas(start, end, *row)
+                self._write_areas(xp, start, end, *row)
         return self._correlated(w, h, area)
 
     def _grid(self, times):
@@ -369,14 +385,32 @@ class BrownianInterval:
             raise ValueError("times must rise strictly, by more than rounding errors")
         return cells
 
-    def _write_areas(self, start, end, w, h, area):
+    def _write_areas(self, xp, start, end, w, h, area):
         """Write the Lévy areas between two times in cells, given W and H."""
+        if not area.size:
+            return
+        if self.additive_areas and math.ceil(max(start, end)) - math.floor(min(start, end)) > 1:
+            return self._join_areas(xp, start, end, area)
         m = self._noise_shape[-1]
-        if area.size:
-            length = abs(end - start) / self._cells * (self.t1 - self.t0)
-            foster = self.levy_area == "foster"
-            rows = w.reshape(-1, m), h.reshape(-1, m), area.reshape(-1, m, m)
-            self._tree.area(start, end, length, foster, *rows)
+        length = abs(end - start) / self._cells * (self.t1 - self.t0)
+        rows = w.reshape(-1, m), h.reshape(-1, m), area.reshape(-1, m, m)
+        self._tree.area(start, end, length, self.levy_area == "foster", *rows)
+
+    def _join_areas(self, xp, start, end, area):
+        """Write the Lévy areas between two times in cells, joined from those of the cells."""
+        first, last = min(start, end), max(start, end)
+        cuts = [first, *range(math.floor(first) + 1, math.ceil(last)), last]
+        before = xp.zeros(self._noise_shape, self.dtype)
+        w, h, part = self._empty(xp)
+        area.fill(0)
+        for ends in itertools.pairwise(cuts):
+            self._tree.interval(*ends, w, h)
+            self._write_areas(xp, *ends, w, h, part)
+            product = before[..., :, None] * w[..., None, :]
+            area += part + (product - product.swapaxes(-1, -2)) / 2
+            before += w
+        if end < start:
+            area *= -1
 
     def _correlated(self, w, h, area):
         """Return an increment, with the covariance factor applied to its parts."""

@@ -45,6 +45,18 @@ def test_increments(cupy, levy_area, dtype, tolerance):
     assert_agrees(cupy, increments, here.increments(times), dtype, 1e-4)
 
 
+def test_additive_areas(cupy):
+    options: dict[str, Any] = {"seed": 5, "levy_area": "foster", "tolerance": 0.25}
+    here = pysig.BrownianInterval(0, 1, (13, 3), additive_areas=True, **options)
+    there = pysig.BrownianInterval(
+        0, 1, (13, 3), additive_areas=True, like=cupy.zeros(1), **options
+    )
+    for start, end in [(0, 1), (0.9, 0.1)]:
+        with cuda_on_cpu.no_synchronization():
+            increment = there(start, end)
+        assert_agrees(cupy, increment, here(start, end), np.float64)
+
+
 @pytest.mark.parametrize("shape", [(), (0, 3), (1,), (200,)])
 def test_shapes_and_paths(cupy, shape):
     ts = np.linspace(0, 1, 6)

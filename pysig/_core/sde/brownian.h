@@ -105,9 +105,9 @@ typedef struct brownian_memory {
 typedef struct {
     brownian_entry *entries;
     ptrdiff_t *buckets;
-    ptrdiff_t capacity, used, bucket_count, newest, oldest;
+    ptrdiff_t capacity, used, listed, bucket_count, newest, oldest;
     brownian_memory *memory; /* the newest block */
-    char *free;              /* what is left of it */
+    char *unused;            /* what is left of it */
     ptrdiff_t room;          /* entries that there is memory for, in all blocks */
 } brownian_cache;
 

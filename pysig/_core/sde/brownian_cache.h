@@ -1,5 +1,8 @@
-/* Which ranges are kept: those used last.  An entry has both parts of a range.  Entries are found by
- * the range and the place of the split, and form a list from the newest to the oldest. */
+/* Which ranges are kept: the first ones of the tree for ever, in half of the room, and in the other half
+ * those used last.  So ways far down, which pass by once, use the same memory again and again, and it
+ * stays in the processor's caches.  An entry has both parts of a range.  Entries are found by the
+ * range and the place of the split; those of the second half form a list from the newest to the
+ * oldest. */
 
 static inline uint64_t brownian_hash(uint64_t node, double part) {
     uint64_t bits;
@@ -35,6 +38,10 @@ static void brownian_make_newest(brownian_cache *cache, ptrdiff_t index) {
     cache->newest = index;
 }
 
+static int brownian_is_first(const brownian_cache *cache, uint64_t node, double part) {
+    return part == 0 && node < (uint64_t)(cache->capacity / 2);
+}
+
 /* The entry of a range split at `part`, or NULL; it becomes the newest. */
 static brownian_entry *brownian_find(brownian_tree *tree, uint64_t node, double part) {
     brownian_cache *cache = &tree->cache;
@@ -46,8 +53,10 @@ static brownian_entry *brownian_find(brownian_tree *tree, uint64_t node, double 
         index = entry->next;
     }
     if (index < 0) return NULL;
-    brownian_unlink(cache, index);
-    brownian_make_newest(cache, index);
+    if (!brownian_is_first(cache, node, part)) {
+        brownian_unlink(cache, index);
+        brownian_make_newest(cache, index);
+    }
     cache->entries[index].last_used = tree->query;
     return &cache->entries[index];
 }
@@ -85,7 +94,7 @@ static int brownian_take_memory(brownian_cache *cache, ptrdiff_t entry_bytes) {
 #endif
     memory->before = cache->memory;
     cache->memory = memory;
-    cache->free = (char *)(memory + 1);
+    cache->unused = (char *)(memory + 1);
     cache->room += count;
     return 1;
 }
@@ -103,13 +112,15 @@ static void brownian_free_memory(brownian_cache *cache) {
  * planned uses all of them itself, or there is no memory. */
 static brownian_entry *brownian_keep(brownian_tree *tree, uint64_t node, double part) {
     brownian_cache *cache = &tree->cache;
+    const int first = brownian_is_first(cache, node, part);
     ptrdiff_t index;
-    if (cache->used < cache->capacity) {
+    if (first || cache->listed < cache->capacity - cache->capacity / 2) {
         const ptrdiff_t bytes = 2 * brownian_array_bytes(tree);
         if (cache->used == cache->room && !brownian_take_memory(cache, bytes)) return NULL;
         index = cache->used++;
-        cache->entries[index].memory = cache->free;
-        cache->free += bytes;
+        cache->listed += !first;
+        cache->entries[index].memory = cache->unused;
+        cache->unused += bytes;
     } else {
         index = cache->oldest;
         if (index < 0 || cache->entries[index].last_used == tree->query) return NULL;
@@ -122,28 +133,28 @@ static brownian_entry *brownian_keep(brownian_tree *tree, uint64_t node, double 
     entry->last_used = tree->query;
     entry->next = *bucket;
     *bucket = index;
-    brownian_make_newest(cache, index);
+    if (!first) brownian_make_newest(cache, index);
     return entry;
+}
+
+/* Forgets everything: what was to be computed has not been. */
+static void brownian_empty_cache(brownian_cache *cache) {
+    brownian_free_memory(cache);
+    for (ptrdiff_t i = 0; i < cache->bucket_count; i++) cache->buckets[i] = -1;
+    cache->newest = cache->oldest = -1;
+    cache->used = cache->listed = 0;
 }
 
 /* Makes an empty cache.  Returns 0 if there is no memory. */
 static int brownian_make_cache(brownian_cache *cache, ptrdiff_t capacity) {
     memset(cache, 0, sizeof *cache);
-    cache->newest = cache->oldest = -1;
     for (cache->bucket_count = 16; cache->bucket_count < 2 * capacity;) cache->bucket_count *= 2;
     cache->entries = (brownian_entry *)calloc((size_t)capacity + 1, sizeof *cache->entries);
     cache->buckets = (ptrdiff_t *)malloc((size_t)cache->bucket_count * sizeof *cache->buckets);
     if (cache->entries == NULL || cache->buckets == NULL) return 0;
-    for (ptrdiff_t i = 0; i < cache->bucket_count; i++) cache->buckets[i] = -1;
     cache->capacity = capacity;
+    brownian_empty_cache(cache);
     return 1;
-}
-
-/* Forgets everything: what was to be computed has not been. */
-static void brownian_empty_cache(brownian_cache *cache) {
-    while (cache->newest >= 0) brownian_forget(cache, cache->newest);
-    brownian_free_memory(cache);
-    cache->used = 0;
 }
 
 static void brownian_free_cache(brownian_cache *cache) {

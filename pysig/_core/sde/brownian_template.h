@@ -145,7 +145,7 @@ static void NAME(brownian_run)(const brownian_tree *tree, const brownian_program
 
 #define SMALL BROWNIAN_SMALL
 
-/* Normal numbers in order. */
+/* Normal numbers in order.  There is room to read LANES rows of them where the last rows are fewer. */
 typedef struct {
     threefry_block key;
     uint64_t chunk; /* the one to come */

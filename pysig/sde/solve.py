@@ -429,7 +429,9 @@ class Problem:
         output, row, k = next(outputs), 1, 0
         try:
             state = method.start(system, times[0], self.y0)
-            for k, w in self.noise.forwards(0, len(times) - 1):
+            increments = self.noise.forwards(0, len(times) - 1)
+            for k in range(len(times) - 1):
+                w = next(increments)
                 if stored is not None:
                     stored.add(k, state)
                 state = method.step(system, times[k], times[k + 1], state, w)
@@ -452,7 +454,9 @@ class Problem:
         try:
             check_finite_array(y, "y0", times[0])
             state = method.start(system, times[0], y)
-            for k, w in self.noise.forwards(0, len(times) - 1):
+            increments = self.noise.forwards(0, len(times) - 1)
+            for k in range(len(times) - 1):
+                w = next(increments)
                 state = method.step(system, times[k], times[k + 1], state, w)
                 check_finite_array(state[0], "the solution", times[k + 1])
             raise FloatingPointError("not finite, but finite when the steps were repeated")
@@ -512,7 +516,9 @@ def backward_reversibly(method, system, noise, residuals, grad_ys, gradients):
     k = last
     try:
         adjoint = method.start_backward(system, times[last], residuals.states[0])
-        for k, w in noise.backwards(0, last):
+        increments = noise.backwards(0, last)
+        for k in range(last - 1, -1, -1):
+            w = next(increments)
             if outputs[row] == k + 1:
                 adjoint = method.add_gradient(system, adjoint, grad_ys[row])
                 row -= 1
@@ -535,7 +541,9 @@ def backward_from_stored_states(method, system, noise, residuals, grad_ys, gradi
     try:
         for number in range(len(residuals.states) - 1, -1, -1):
             state, tapes = residuals.states[number], []
-            for k, w in noise.forwards(number * between, end):
+            increments = noise.forwards(number * between, end)
+            for k in range(number * between, end):
+                w = next(increments)
                 state, tape = method.step_forward(system, times[k], times[k + 1], state, w)
                 tapes.append(tape)
             if grads is None:

@@ -30,7 +30,8 @@ way back.
 
 The parts: steps.py lays the steps and fetches their noise, system.py evaluates the fields,
 reversible_heun.py, leapfrog.py and runge_kutta.py know one step and its gradient each, adaptive.py
-chooses steps. Here are the loops over the steps, and what is checked before.
+chooses steps, trajectory.py has whole steps in compiled code where it can. Here are the loops over
+the steps, and what is checked before.
 """
 
 import contextlib
@@ -41,7 +42,7 @@ import numpy as np
 
 from pysig._core.array import Array, boolean, device_of, integer, namespace, real_array
 from pysig._core.progress import Progress
-from pysig.sde import adaptive, runge_kutta
+from pysig.sde import adaptive, runge_kutta, trajectory
 from pysig.sde.leapfrog import AsynchronousLeapfrog
 from pysig.sde.reversible_heun import ReversibleHeun
 from pysig.sde.runge_kutta import RungeKutta
@@ -429,6 +430,9 @@ class Problem:
         output, row, k = next(outputs), 1, 0
         try:
             state = method.start(system, times[0], self.y0)
+            compiled = trajectory.make_trajectory(self, state)
+            if compiled is not None:
+                return trajectory.march(self, compiled, state, stored, advance)
             increments = self.noise.forwards(0, len(times) - 1)
             for k in range(len(times) - 1):
                 w = next(increments)

@@ -55,8 +55,10 @@ class Noise:
         """Take the increment over the first step, which all others have to be like."""
         self.brownian, self.times, self.needs_area = brownian, times, needs_area
         self.is_in_blocks = hasattr(brownian, "increments")
+        self.has_blocks = self.is_in_blocks or brownian is None
         parts = parts_of(first)
         self.kinds = None if first is None else [kind_of(part) for part in parts]
+        self.numbers = getattr(parts[0], "size", 0)
         step_bytes = sum(getattr(part, "nbytes", 0) for part in parts)
         self.block = max(1, min(BLOCK_STEPS, BLOCK_BYTES // max(step_bytes, 1)))
 
@@ -73,18 +75,34 @@ class Noise:
             increments = list(itertools.islice(self.increments(start, end), end - start))
             yield from reversed(increments)
 
+    def blocks(self, first, last, between):
+        """Yield starts and ends of blocks of steps, which end at multiples of `between`, too.
+
+        With each come the increments: None, or arrays of W, or W and H, with an axis of steps.
+        """
+        start = first
+        while start < last:
+            end = min(start + self.block, last, (start // between + 1) * between)
+            yield start, end, None if self.brownian is None else self.arrays(start, end)
+            start = end
+
+    def arrays(self, start, end):
+        """Return what `brownian.increments` gives, checked."""
+        parts = self.needed(self.brownian.increments(self.times[start : end + 1]))
+        first = tuple(part[0] for part in parts) if isinstance(parts, tuple) else parts[0]
+        for part in parts_of(parts):
+            if len(part) != end - start:
+                raise ValueError(f"brownian must give {end - start} increments, not {len(part)}")
+        self.check(first)
+        return parts
+
     def increments(self, start, end):
         """Return an iterator over W, over (W, H) if the area is needed, or over None."""
         if self.brownian is None:
             return itertools.repeat(None)
         if self.is_in_blocks:
-            parts = self.brownian.increments(self.times[start : end + 1])
-            parts = self.needed(parts)
-            rows = list(zip(*parts, strict=True)) if isinstance(parts, tuple) else list(parts)
-            if len(rows) != end - start:
-                raise ValueError(f"brownian must give {end - start} increments, not {len(rows)}")
-            self.check(rows[0])
-            return iter(rows)
+            parts = self.arrays(start, end)
+            return zip(*parts, strict=True) if isinstance(parts, tuple) else iter(parts)
         times = self.times[start : end + 1].tolist()
         return (self.increment(*pair) for pair in itertools.pairwise(times))
 

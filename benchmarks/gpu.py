@@ -9,6 +9,7 @@ with the double of CuPy that the tests have, to see that it works; its times mea
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from _measure import machine
 from _report import digits, table
+from _sde_problems import perceptrons
 from _signature_calls import SHAPES, Shape, normal
 from _signature_kernel import SHAPES as GRAMS
 from _signature_kernel import Gram, paths
@@ -73,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"\n## Gram matrices of the signature kernel, {dtype}\n")
         grams = TINY_GRAMS if options.dry_run else GRAMS
         print(table(GRAM_HEADER, [gram_row(cupy, g, dtype, options.repeats) for g in grams]))
+        print(f"\n## Solvers, perceptrons of 32 channels, 64 hidden, 100 steps, {dtype}\n")
+        print(table(SOLVER_HEADER, solver_rows(cupy, dtype, options)))
         print(f"\n## Soft sorting, random rows, {dtype}\n")
         print(table(SORTING_HEADER, sorting_table(cupy, dtype, limits, options)))
 
@@ -368,6 +372,27 @@ def path_rows(
                 digits(on_cpu[1].minimum / gradient.minimum),
             ]
         )
+    return rows
+
+
+# ----------------------------------------------------------------------------------------- solvers
+
+SOLVER_HEADER = ("noise", "batch", "gradient ms", "CPU / GPU")
+
+
+def solver_rows(cupy: Any, dtype: str, options: argparse.Namespace) -> list[list[str]]:
+    """Measure solutions of the reversible Heun method with their gradients."""
+    batches, steps = ((3,), 4) if options.dry_run else ((1024, 32768), 100)
+    rows = []
+    for noise_channels, batch in itertools.product((None, 8), batches):
+        problem = perceptrons(noise_channels, batch, dtype=dtype)
+        there = problem.moved(cupy.asarray)
+        gradients, gradients_there = problem.gradients(steps), there.gradients(steps)
+        compare(cupy, gradients_there.y0, gradients.y0, dtype)
+        on_gpu = device_timing(cupy, partial(there.gradients, steps), options.repeats)
+        on_cpu = host_timing(partial(problem.gradients, steps), 3)
+        ratio = digits(on_cpu.minimum / on_gpu.minimum)
+        rows.append([problem.noise, str(batch), on_gpu.cell(), ratio])
     return rows
 
 

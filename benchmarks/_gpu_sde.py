@@ -100,25 +100,16 @@ def moved(xp: Any, field: Any) -> Any:
 def equation(
     xp: Any, grid: Grid, noise_channels: int | None, dtype: str
 ) -> tuple[Callable[[], Any], Callable[[], list[Any]]]:
-    """Return calls that solve an SDE of perceptrons, and that give its solution and gradients."""
+    """Return calls that solve an SDE of perceptrons, and that give its gradients."""
     problem = perceptrons(noise_channels, grid.batch, grid.channels, 2 * grid.channels, dtype)
-    drift, diffusion = moved(xp, problem.drift), moved(xp, problem.diffusion)
-    y0 = xp.asarray(problem.y0)
-    motion = pysig.BrownianInterval(
-        0, 1, problem.noise_shape, seed=1, dtype=dtype, tolerance=1 / grid.steps,
-        like=None if xp is np else y0,
-    )  # fmt: skip
-    options: dict[str, Any] = {
-        "dt": 1 / grid.steps, "noise": problem.noise, "check_finite": False
-    }  # fmt: skip
-    arguments = drift, diffusion, y0, [0, 1], motion
+    if xp is not np:
+        problem = problem.moved(xp.asarray)
 
     def whole() -> list[Any]:
-        ys, residuals = pysig.sdeint_forward(*arguments, **options)
-        gradients = pysig.sdeint_backward(residuals, xp.ones_like(ys))
-        return [ys, gradients.y0, *gradients.drift_parameters, *gradients.diffusion_parameters]
+        gradients = problem.gradients(grid.steps)
+        return [gradients.y0, *gradients.drift_parameters, *gradients.diffusion_parameters]
 
-    return lambda: pysig.sdeint(*arguments, **options), whole
+    return lambda: problem.forward(grid.steps), whole
 
 
 def gan_step(xp: Any, grid: Grid, dtype: str) -> tuple[Callable[[], Any], Callable[[], list[Any]]]:

@@ -25,6 +25,7 @@ class Perceptrons(NamedTuple):
     noise_channels: int | None
     drift: Any
     diffusion: Any
+    move: Callable[[np.ndarray], Any] = np.asarray  # to the library of the fields
 
     @property
     def noise(self) -> str:
@@ -35,15 +36,25 @@ class Perceptrons(NamedTuple):
         return self.batch, self.noise_channels or self.channels
 
     @property
-    def y0(self) -> np.ndarray:
-        dtype = self.drift.parameters[0].dtype
-        return np.random.default_rng(0).normal(size=(self.batch, self.channels)).astype(dtype)
+    def y0(self) -> Any:
+        like = self.drift.parameters[0]
+        y0 = np.random.default_rng(0).normal(size=(self.batch, self.channels)).astype(like.dtype)
+        return self.move(y0)
 
     def brownian(self, steps: int) -> pysig.BrownianInterval:
-        dtype = self.drift.parameters[0].dtype
+        like = self.drift.parameters[0]
         return pysig.BrownianInterval(
-            0, 1, self.noise_shape, seed=1, dtype=dtype, tolerance=1 / steps
+            0, 1, self.noise_shape, seed=1, dtype=like.dtype, tolerance=1 / steps,
+            like=None if isinstance(like, np.ndarray) else like,
+        )  # fmt: skip
+
+    def moved(self, move: Callable[[np.ndarray], Any]) -> Perceptrons:
+        """Return the same equation with arrays of another library."""
+        drift, diffusion = (
+            field.with_parameters([move(parameter) for parameter in field.parameters])
+            for field in (self.drift, self.diffusion)
         )
+        return self._replace(drift=drift, diffusion=diffusion, move=move)
 
     def forward(self, steps: int) -> np.ndarray:
         return pysig.sdeint(
@@ -56,7 +67,7 @@ class Perceptrons(NamedTuple):
             self.drift, self.diffusion, self.y0, [0, 1], self.brownian(steps), dt=1 / steps,
             noise=self.noise,
         )  # fmt: skip
-        return pysig.sdeint_backward(residuals, np.ones_like(ys))
+        return pysig.sdeint_backward(residuals, self.move(np.ones(ys.shape, ys.dtype)))
 
     def evaluations(self, steps: int) -> None:
         """What `gradients` must do with the fields, and nothing else."""

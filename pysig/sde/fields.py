@@ -103,6 +103,15 @@ class Field:
         """Return the value at time `t` and state `y`."""
         return self.forward(t, y)[0]
 
+    def _operations(self, inputs):
+        """
+        Return what the field does to states of so many channels, or None if nothing compiled does.
+
+        It is a list of ``(name, inputs, outputs, ...)``, with what `Trajectory` in
+        ``pysig/_core/sde/trajectory.pyx`` takes.
+        """
+        return None
+
     def forward(self, t, y) -> tuple[Array, Any]:
         """Return the value at time `t` and state `y`, and the residuals."""
         raise NotImplementedError
@@ -229,6 +238,13 @@ class Linear(Field):
             )
         self.is_weight = (True, False)[: len(self.parameters)]
 
+    def _operations(self, inputs):
+        matrix, *bias = self.parameters
+        if inputs != matrix.shape[1]:
+            return None
+        bias = bias[0] if bias else np.zeros(len(matrix), matrix.dtype)
+        return [("layer", inputs, len(matrix), NO_ACTIVATION, matrix, bias)]
+
     def forward(self, t, y):
         """Return the value, of shape (..., outputs), and the residuals."""
         matrix, *bias = self.parameters
@@ -333,6 +349,17 @@ class MLP(Field):
         )
         self.is_weight = (True, False) * len(self.kinds)
 
+    def _operations(self, inputs):
+        if inputs + self.with_time != self.parameters[0].shape[1]:
+            return None
+        operations = []
+        for number, kind in enumerate(self.kinds):
+            weight, bias = self.parameters[2 * number : 2 * number + 2]
+            kind = NO_ACTIVATION if kind is None else kind
+            operations.append(("layer", inputs, len(weight), kind, weight, bias))
+            inputs = len(weight)
+        return operations
+
     def __call__(self, t, y):
         """Return the value, of shape (..., outputs), at time `t` and state `y`."""
         return self._evaluate(t, y, False)[0]
@@ -374,6 +401,7 @@ class MLP(Field):
 
 # Up to so many products of numbers, calls of NumPy take longer than the kernel for small layers.
 FEW = 6144
+NO_ACTIVATION = -1
 
 
 def layer_forward(kind, t, x, weight, bias, keep):
@@ -386,7 +414,7 @@ def layer_forward(kind, t, x, weight, bias, keep):
     if 0 < rows * weight.size <= FEW and isinstance(x, np.ndarray):
         value = np.empty((rows, len(weight)), x.dtype)
         derivative = np.empty_like(value) if keep and kind is not None else None
-        number = -1 if kind is None else kind
+        number = NO_ACTIVATION if kind is None else kind
         is_double = x.dtype == FLOAT64
         kernels.layer_forward(is_double, number, rows, t, x, weight, bias, value, derivative)
         return value, derivative
@@ -486,6 +514,9 @@ class Activation(Field):
         kind_of(name, "name")
         self.name = name
 
+    def _operations(self, inputs):
+        return [("activation", inputs, inputs, kind_of(self.name, "name"))]
+
     def __call__(self, t, y):
         """Return the value, of the shape of y."""
         return activation(checked_state(y, None), self.name)
@@ -531,6 +562,10 @@ class Scale(Field):
         self.parameters = (factor,)
         self.is_weight = (False,)
 
+    def _operations(self, inputs):
+        (factor,) = self.parameters
+        return [("scale", inputs, inputs, factor)] if factor.shape in ((), (inputs,)) else None
+
     def forward(self, t, y):
         """Return the value, of the shape of y, and the residuals."""
         (factor,) = self.parameters
@@ -567,6 +602,10 @@ class Constant(Field):
     def __init__(self, value):
         self.parameters = (real_array(value, "value"),)
         self.is_weight = (False,)
+
+    def _operations(self, inputs):
+        (value,) = self.parameters
+        return [("constant", inputs, value.size, value)]
 
     def forward(self, t, y):
         """Return the value, of shape (..., *value.shape), and the residuals."""
@@ -639,6 +678,9 @@ class Reshape(Field):
 
     def __init__(self, shape):
         self.shape = checked_sizes(shape, "shape", 1)
+
+    def _operations(self, inputs):
+        return [] if inputs == math.prod(self.shape) else None
 
     def forward(self, t, y):
         """Return the value, of shape (..., *shape), and the residuals."""
@@ -729,6 +771,16 @@ class Sequential(Composite, Field):
                 )
         self.fields = fields
 
+    def _operations(self, inputs):
+        operations = []
+        for field in self.fields:
+            some = operations_of(field, inputs)
+            if some is None:
+                return None
+            operations += some
+            inputs = some[-1][2] if some else inputs
+        return operations
+
     def __call__(self, t, y):
         """Return the value of the last field."""
         for field in self.fields:
@@ -750,6 +802,14 @@ class Sequential(Composite, Field):
             grad, grad_parameters = field.backward(kept, grad)
             gradients[:0] = grad_parameters
         return grad, tuple(gradients)
+
+
+def operations_of(field, inputs):
+    """Return the operations of a field, if it is one of those here, and not of a subclass."""
+    return field._operations(inputs) if type(field) in BUILT_IN else None
+
+
+BUILT_IN = (Linear, MLP, Activation, Scale, Constant, Reshape, Sequential)
 
 
 def flatten_parameters(parameters):

@@ -30,7 +30,8 @@ way back.
 
 The parts: steps.py lays the steps and fetches their noise, system.py evaluates the fields,
 reversible_heun.py, leapfrog.py and runge_kutta.py know one step and its gradient each, adaptive.py
-chooses steps. Here are the loops over the steps, and what is checked before.
+chooses steps, trajectory.py has whole steps in compiled code where it can. Here are the loops over
+the steps, and what is checked before.
 """
 
 import contextlib
@@ -41,7 +42,7 @@ import numpy as np
 
 from pysig._core.array import Array, boolean, device_of, integer, namespace, real_array
 from pysig._core.progress import Progress
-from pysig.sde import adaptive, runge_kutta
+from pysig.sde import adaptive, runge_kutta, trajectory
 from pysig.sde.leapfrog import AsynchronousLeapfrog
 from pysig.sde.reversible_heun import ReversibleHeun
 from pysig.sde.runge_kutta import RungeKutta
@@ -429,7 +430,12 @@ class Problem:
         output, row, k = next(outputs), 1, 0
         try:
             state = method.start(system, times[0], self.y0)
-            for k, w in self.noise.forwards(0, len(times) - 1):
+            compiled = trajectory.make_trajectory(self, state)
+            if compiled is not None:
+                return trajectory.march(self, compiled, state, stored, advance)
+            increments = self.noise.forwards(0, len(times) - 1)
+            for k in range(len(times) - 1):
+                w = next(increments)
                 if stored is not None:
                     stored.add(k, state)
                 state = method.step(system, times[k], times[k + 1], state, w)
@@ -452,7 +458,9 @@ class Problem:
         try:
             check_finite_array(y, "y0", times[0])
             state = method.start(system, times[0], y)
-            for k, w in self.noise.forwards(0, len(times) - 1):
+            increments = self.noise.forwards(0, len(times) - 1)
+            for k in range(len(times) - 1):
+                w = next(increments)
                 state = method.step(system, times[k], times[k + 1], state, w)
                 check_finite_array(state[0], "the solution", times[k + 1])
             raise FloatingPointError("not finite, but finite when the steps were repeated")
@@ -512,7 +520,9 @@ def backward_reversibly(method, system, noise, residuals, grad_ys, gradients):
     k = last
     try:
         adjoint = method.start_backward(system, times[last], residuals.states[0])
-        for k, w in noise.backwards(0, last):
+        increments = noise.backwards(0, last)
+        for k in range(last - 1, -1, -1):
+            w = next(increments)
             if outputs[row] == k + 1:
                 adjoint = method.add_gradient(system, adjoint, grad_ys[row])
                 row -= 1
@@ -535,7 +545,9 @@ def backward_from_stored_states(method, system, noise, residuals, grad_ys, gradi
     try:
         for number in range(len(residuals.states) - 1, -1, -1):
             state, tapes = residuals.states[number], []
-            for k, w in noise.forwards(number * between, end):
+            increments = noise.forwards(number * between, end)
+            for k in range(number * between, end):
+                w = next(increments)
                 state, tape = method.step_forward(system, times[k], times[k + 1], state, w)
                 tapes.append(tape)
             if grads is None:

@@ -55,33 +55,54 @@ class Noise:
         """Take the increment over the first step, which all others have to be like."""
         self.brownian, self.times, self.needs_area = brownian, times, needs_area
         self.is_in_blocks = hasattr(brownian, "increments")
-        parts = first if isinstance(first, tuple) else (first,)
+        self.has_blocks = self.is_in_blocks or brownian is None
+        parts = parts_of(first)
         self.kinds = None if first is None else [kind_of(part) for part in parts]
+        self.numbers = getattr(parts[0], "size", 0)
         step_bytes = sum(getattr(part, "nbytes", 0) for part in parts)
         self.block = max(1, min(BLOCK_STEPS, BLOCK_BYTES // max(step_bytes, 1)))
 
     def forwards(self, first, last):
-        """Yield the number of each step from `first` up to `last`, and its increment."""
+        """Yield the increments of the steps from `first` up to `last`."""
         for start in range(first, last, self.block):
             end = min(start + self.block, last)
-            yield from zip(range(start, end), self.increments(start, end), strict=False)
+            yield from itertools.islice(self.increments(start, end), end - start)
 
     def backwards(self, first, last):
         """Yield what `forwards` does, in the opposite order."""
         for end in range(last, first, -self.block):
             start = max(end - self.block, first)
             increments = list(itertools.islice(self.increments(start, end), end - start))
-            yield from zip(range(end - 1, start - 1, -1), increments[::-1], strict=True)
+            yield from reversed(increments)
+
+    def blocks(self, first, last, between):
+        """Yield starts and ends of blocks of steps, which end at multiples of `between`, too.
+
+        With each come the increments: None, or arrays of W, or W and H, with an axis of steps.
+        """
+        start = first
+        while start < last:
+            end = min(start + self.block, last, (start // between + 1) * between)
+            yield start, end, None if self.brownian is None else self.arrays(start, end)
+            start = end
+
+    def arrays(self, start, end):
+        """Return what `brownian.increments` gives, checked."""
+        parts = self.needed(self.brownian.increments(self.times[start : end + 1]))
+        first = tuple(part[0] for part in parts) if isinstance(parts, tuple) else parts[0]
+        for part in parts_of(parts):
+            if len(part) != end - start:
+                raise ValueError(f"brownian must give {end - start} increments, not {len(part)}")
+        self.check(first)
+        return parts
 
     def increments(self, start, end):
         """Return an iterator over W, over (W, H) if the area is needed, or over None."""
         if self.brownian is None:
             return itertools.repeat(None)
         if self.is_in_blocks:
-            parts = self.brownian.increments(self.times[start : end + 1])
-            if not isinstance(parts, tuple):
-                return iter(parts)
-            return zip(parts[0], parts[1], strict=True) if self.needs_area else iter(parts[0])
+            parts = self.arrays(start, end)
+            return zip(*parts, strict=True) if isinstance(parts, tuple) else iter(parts)
         times = self.times[start : end + 1].tolist()
         return (self.increment(*pair) for pair in itertools.pairwise(times))
 
@@ -89,16 +110,28 @@ class Noise:
         """Return the increment over one step that need not be in the list."""
         if self.brownian is None:
             return None
-        parts = self.brownian(start, end)
-        if isinstance(parts, tuple):
-            parts = parts[:2] if self.needs_area else parts[0]
-        if self.kinds is not None:
-            kinds = [kind_of(part) for part in (parts if isinstance(parts, tuple) else (parts,))]
-            if kinds != self.kinds:
-                raise ValueError(
-                    f"brownian must give what it gave first, {self.kinds}, not {kinds}"
-                )
+        parts = self.needed(self.brownian(start, end))
+        self.check(parts)
         return parts
+
+    def needed(self, parts):
+        """Return what is needed of W, or of W, H and A: W, or the pair of W and H."""
+        if not isinstance(parts, tuple):
+            return parts
+        return parts[:2] if self.needs_area else parts[0]
+
+    def check(self, increment):
+        """Raise ValueError unless an increment is like the first one, but for its numbers."""
+        if self.kinds is None:
+            return
+        kinds = [kind_of(part) for part in parts_of(increment)]
+        if kinds != self.kinds:
+            raise ValueError(f"brownian must give what it gave first, {self.kinds}, not {kinds}")
+
+
+def parts_of(increment):
+    """Return a tuple of W, or of W and H."""
+    return increment if isinstance(increment, tuple) else (increment,)
 
 
 def kind_of(increment):

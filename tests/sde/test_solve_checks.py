@@ -117,6 +117,13 @@ def test_bad_fields_are_reported_with_time_and_step(method):
             run(field)
 
 
+def test_noise_that_changes():
+    """A plain function is asked for each increment: all have to be like the first."""
+    for later in (np.zeros(3), np.zeros((2, 3), np.float32), [[0.0] * 3] * 2):
+        with pytest.raises(ValueError, match=r"brownian must give what it gave first(.|\n)*step 5"):
+            solve(bm=lambda start, end, later=later: np.zeros((2, 3)) if start < 0.45 else later)
+
+
 def test_diffusion_is_named():
     with pytest.raises(FloatingPointError, match=r"diffusion at t = 0\.[56]"):
         solve(g=lambda t, y: y * (np.nan if t > 0.45 else 1))

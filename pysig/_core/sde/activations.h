@@ -18,6 +18,8 @@
 /* Rows of up to NARROW numbers are computed without regard to where they begin and end. */
 enum { ACTIVATIONS_CHUNK = 32, ACTIVATIONS_NARROW = 256, ACTIVATIONS_STRIP = 512 };
 
+/* trajectory.h compiles this template together with others. */
+#ifndef SIMD_TOGETHER
 #define SIMD_TEMPLATE "sde/activations_template.h"
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
@@ -71,4 +73,5 @@ static void layers_backward(int is_double, int level, const layer *one, const vo
     ACTIVATIONS_CALL(layers_backward, is_double, level, one, x, derivative, grad, scratch,
                      grad_weight, grad_bias, grad_x);
 }
+#endif
 #endif

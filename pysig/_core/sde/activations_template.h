@@ -1,5 +1,7 @@
 /* Activations of a range of numbers, and sums of their gradients, for one type and instruction set. */
 
+#include "sde/vectors_template.h"
+
 #if REAL_BYTES == 8
 #define ACTIVATION activation_double
 #else
@@ -127,8 +129,8 @@ static void NAME(activations_gradient)(ptrdiff_t columns, ptrdiff_t first, ptrdi
 }
 
 /* totals: [columns], the sums of parts: [count][columns]. */
-static void NAME(activations_add)(ptrdiff_t count, ptrdiff_t columns, const void *parts,
-                                  void *totals) {
+static inline void NAME(activations_add)(ptrdiff_t count, ptrdiff_t columns, const void *parts,
+                                         void *totals) {
     const REAL *part = parts;
     REAL *total = totals;
     memcpy(total, part, (size_t)columns * sizeof(REAL));

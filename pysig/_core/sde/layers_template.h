@@ -1,7 +1,5 @@
 /* One layer, for one type and instruction set. */
 
-#include "sde/vectors_template.h"
-
 static void NAME(layers_forward)(const layer *one, const void *from, void *to, void *slopes) {
     const ptrdiff_t inputs = one->inputs, outputs = one->outputs, times = one->stride - inputs;
     const REAL *x = from, *bias = one->bias;
@@ -22,9 +20,9 @@ static void NAME(layers_forward)(const layer *one, const void *from, void *to, v
         NAME(activations_run)(one->kind, outputs, 0, one->rows * outputs, to, bias, to, slopes);
 }
 
-static void NAME(layers_backward)(const layer *one, const void *from, const void *slopes,
-                                  const void *gradients, void *scratch, void *grad_weights,
-                                  void *grad_biases, void *grad_from) {
+static inline void NAME(layers_backward)(const layer *one, const void *from, const void *slopes,
+                                         const void *gradients, void *scratch, void *grad_weights,
+                                         void *grad_biases, void *grad_from) {
     const ptrdiff_t rows = one->rows, inputs = one->inputs, outputs = one->outputs;
     const ptrdiff_t stride = one->stride, times = stride - inputs;
     const REAL *x = from, *grad = gradients, *weight = one->weight;

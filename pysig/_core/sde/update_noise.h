@@ -12,6 +12,25 @@ typedef struct {
     double area;
 } update_polynomial;
 
+#ifndef __CUDACC_RTC__
+#include <math.h>
+
+/* Weights of W; area, I_10 / h = W / 2 + H; square, I_11 / sqrt h = (W^2 - h) / (2 sqrt h); cube,
+ * I_111 / h = (W^3 - 3 h W) / (6 h); and root, sqrt h: the iterated integrals are those of Ito. */
+typedef struct {
+    double w, area, square, cube, root;
+} update_combination;
+
+static inline update_polynomial update_polynomial_of(const update_combination *c, double h) {
+    const double root = sqrt(h);
+    const update_polynomial p = {{root * (c->root - c->square / 2),
+                                  c->w + c->area / 2 - c->cube / 2, c->square / (2 * root),
+                                  c->cube / (6 * h)},
+                                 c->area};
+    return p;
+}
+#endif
+
 #define UPDATE_NOISE(real)                                                                 \
     DEVICE real update_noise_##real(const update_polynomial *p, real w, real area) {       \
         return (real)p->power[0] +                                                         \

@@ -45,6 +45,8 @@ typedef struct {
     update_product product[UPDATES_MOST];
 } update_terms;
 
+/* trajectory.h compiles this template together with others. */
+#ifndef SIMD_TOGETHER
 #define SIMD_TEMPLATE "sde/updates_template.h"
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
@@ -83,4 +85,5 @@ static void updates_inner(int is_double, int level, const update_sizes *sizes,
                           void *result) {
     UPDATES_CALL(updates_inner, is_double, level, sizes, terms, first, last, result);
 }
+#endif
 #endif

@@ -8,7 +8,6 @@ checked here, since noise and fields come from outside.
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.parallel cimport prange
-from libc.math cimport sqrt
 from libc.stddef cimport size_t
 
 from pysig._core.threads cimport num_threads
@@ -24,10 +23,6 @@ cdef extern from "sde/updates.h" nogil:
     ctypedef struct update_sizes:
         Py_ssize_t rows, channels, m
 
-    ctypedef struct update_polynomial:
-        double power[4]
-        double area
-
     ctypedef struct update_product:
         const void *array
         const void *other
@@ -42,6 +37,7 @@ cdef extern from "sde/updates.h" nogil:
         update_product product[16]
 
     int UPDATES_MOST
+    update_polynomial update_polynomial_of(const update_combination *, double) noexcept
     ctypedef void (*update_function)(int, int, const update_sizes *, const update_terms *,
                                      Py_ssize_t, Py_ssize_t, void *) noexcept
     void updates_sum(int, int, const update_sizes *, const update_terms *, Py_ssize_t, Py_ssize_t,
@@ -58,45 +54,20 @@ cdef object empty = np.empty
 
 
 cdef class Combination:
-    """
-    What the value of a diffusion is multiplied by, in a step of length h: a sum of
-
-    - W, the increment of the Brownian motion,
-    - area, I_10 / h = W / 2 + H, H the space-time Levy area,
-    - square, I_11 / sqrt h = (W^2 - h) / (2 sqrt h),
-    - cube, I_111 / h = (W^3 - 3 h W) / (6 h),
-    - root, sqrt h,
-
-    the iterated integrals being those of Ito.
-    """
-
-    cdef double w, integral, square, cube, root
+    """What the value of a diffusion is multiplied by: weights as in update_noise.h."""
 
     def __init__(self, double W=0, double area=0, double square=0, double cube=0, double root=0):
-        self.w = W
-        self.integral = area
-        self.square = square
-        self.cube = cube
-        self.root = root
+        self.weights = update_combination(W, area, square, cube, root)
 
     @property
     def needs_area(self):
         """Whether H is needed."""
-        return self.integral != 0
+        return self.weights.area != 0
 
     def polynomial(self, double h):
         """The coefficients of 1, W, W^2, W^3 and H."""
-        cdef update_polynomial p
-        self.write(h, &p)
+        cdef update_polynomial p = update_polynomial_of(&self.weights, h)
         return p.power[0], p.power[1], p.power[2], p.power[3], p.area
-
-    cdef void write(self, double h, update_polynomial *p) noexcept nogil:
-        cdef double root = sqrt(h)
-        p.power[0] = root * (self.root - self.square / 2)
-        p.power[1] = self.w + self.integral / 2 - self.cube / 2
-        p.power[2] = self.square / (2 * root)
-        p.power[3] = self.cube / (6 * h)
-        p.area = self.integral
 
 
 cdef void slope(update_polynomial *p, bint of_area) noexcept:
@@ -154,9 +125,10 @@ cdef class Updates:
         self.dtype = dtype
         self.item = dtype.itemsize
         self.is_double = self.item == 8
-        self.sizes.m = g_shape[-1] if len(g_shape) > len(y_shape) else 1
-        self.sizes.channels = y_shape[-1]
-        if w_shape in (y_shape, ()) and len(g_shape) == len(y_shape):
+        cdef Py_ssize_t axes = len(y_shape)
+        self.sizes.m = g_shape[axes] if len(g_shape) > axes else 1
+        self.sizes.channels = y_shape[axes - 1]
+        if w_shape in (y_shape, ()) and len(g_shape) == axes:
             self.sizes.channels = 1
         # Rows shorter than a vector of AVX-512 do better with half of it.
         self.level = AVX2 if LEVEL > AVX2 and 1 < self.sizes.m < 64 // self.item else LEVEL
@@ -237,14 +209,16 @@ cdef class Updates:
         if terms.products == UPDATES_MOST:
             raise ValueError("too many products")
         product.array = self.numbers(array, m, kept)
-        product.other = NULL if other is None else self.numbers(other, 1, kept)
+        product.other = NULL
+        if other is not None:
+            product.other = self.numbers(other, 1, kept)
         product.area = NULL
         if isinstance(noise, tuple):
             product.w = self.noise_numbers(noise[0], kept)
             product.area = self.noise_numbers(noise[1], kept)
         else:
             product.w = self.noise_numbers(noise, kept)
-        combination.write(h, &product.of_noise)
+        product.of_noise = update_polynomial_of(&combination.weights, h)
         terms.products += 1
         return 1
 

@@ -1,6 +1,8 @@
 /* Updates of a range of rows, for one type and instruction set: updates.h. */
 
+#ifndef SIMD_TOGETHER
 #include "sde/vectors_template.h"
+#endif
 
 #if REAL_BYTES == 8
 #define UPDATE_NOISE update_noise_double
@@ -78,8 +80,8 @@ static void NAME(updates_sum)(const update_sizes *sizes, const update_terms *ter
     }
 }
 
-static void NAME(updates_outer)(const update_sizes *sizes, const update_terms *terms,
-                                ptrdiff_t first, ptrdiff_t last, void *result) {
+static inline void NAME(updates_outer)(const update_sizes *sizes, const update_terms *terms,
+                                       ptrdiff_t first, ptrdiff_t last, void *result) {
     const ptrdiff_t channels = sizes->channels, m = sizes->m, size = channels * m;
     const ptrdiff_t group = size == 1 ? UPDATES_CHUNK : 1;
     REAL v[UPDATES_CHUNK];
@@ -109,8 +111,8 @@ static void NAME(updates_outer)(const update_sizes *sizes, const update_terms *t
     }
 }
 
-static void NAME(updates_inner)(const update_sizes *sizes, const update_terms *terms,
-                                ptrdiff_t first, ptrdiff_t last, void *result) {
+static inline void NAME(updates_inner)(const update_sizes *sizes, const update_terms *terms,
+                                       ptrdiff_t first, ptrdiff_t last, void *result) {
     const ptrdiff_t channels = sizes->channels, m = sizes->m, size = channels * m;
     const ptrdiff_t group = size == 1 ? UPDATES_CHUNK : 1;
     REAL v[UPDATES_CHUNK], sums[UPDATES_CHUNK];

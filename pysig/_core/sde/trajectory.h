@@ -1,0 +1,99 @@
+/* Whole steps of a solver on the CPU, for fields that are made of a few operations.
+ *
+ * A step is a list of instructions: updates (updates.h), and evaluations of drift and diffusion.  It
+ * is what trajectory.py has noted while a method of pysig/sde made a step.  Instructions work on
+ * slots, each with one array of some rows of the batch, so that all of them stay in the cache while
+ * these rows go through many steps.
+ *
+ * Layers, from the inside out:
+ *     updates_template.h     updates
+ *     layers_template.h, activations_template.h   layers of perceptrons
+ *     trajectory_template.h  steps of some rows, for one type and instruction set
+ *     trajectory.h           the one for this type and processor
+ *     trajectory.pyx         memory and threads
+ */
+#ifndef PYSIG_TRAJECTORY_H
+#define PYSIG_TRAJECTORY_H
+
+#define SIMD_TOGETHER
+#include "sde/activations.h"
+#include "sde/updates.h"
+
+enum { FIELD_SCALE, FIELD_CONSTANT, FIELD_ACTIVATION, FIELD_LAYER };
+enum { TRAJECTORY_UPDATE, TRAJECTORY_DRIFT, TRAJECTORY_DIFFUSION };
+enum { TRAJECTORY_MOST = 8, TRAJECTORY_SLOTS = 32 };
+
+/* One operation of a field, from `inputs` numbers of a row to `outputs`. */
+typedef struct {
+    int kind;
+    ptrdiff_t inputs, outputs;
+    const void *numbers; /* the factor or the constant, of `size` numbers */
+    ptrdiff_t size;
+    layer one; /* a layer; of an activation, its kind */
+} field_operation;
+
+typedef struct {
+    int count;
+    field_operation *operation;
+} field_program;
+
+typedef struct {
+    int kind, out;
+    /* an evaluation */
+    int point;
+    double time; /* from the beginning of the step, in steps */
+    /* an update; the weight of an array is weight + weight_of_h h */
+    int arrays, products;
+    int array[TRAJECTORY_MOST], product[TRAJECTORY_MOST];
+    double weight[TRAJECTORY_MOST], weight_of_h[TRAJECTORY_MOST];
+    update_combination combination[TRAJECTORY_MOST];
+} instruction;
+
+typedef struct {
+    /* rows of the batch, and the numbers of a row in a state, a value of the diffusion, the noise */
+    ptrdiff_t rows, channels, diffusion, noise;
+    ptrdiff_t m; /* for matrices, or 1 */
+    int is_diagonal;
+    field_program drift, value;
+    int instructions, slots, states;
+    instruction *step;
+    int *after; /* in which slots the state is after a step; before it, in the first ones */
+    ptrdiff_t widest;
+} trajectory;
+
+/* What one call does: steps between times, with w, area: [steps][rows][noise], or NULL. */
+typedef struct {
+    ptrdiff_t steps;
+    const double *times;
+    const char *w, *area;
+    char **state;             /* [states], in and out: [rows][numbers] */
+    const ptrdiff_t *numbers; /* of a row of each */
+    const ptrdiff_t *outputs; /* the steps, rising, after which the first state is written ... */
+    ptrdiff_t output_count;
+    char *ys; /* ... to here: [output_count][rows][channels] */
+} trajectory_call;
+
+#define SIMD_TEMPLATE "sde/trajectory_template.h"
+#include "simd_compile.h"
+#undef SIMD_TEMPLATE
+
+#if SIMD_WIDE
+#define TRAJECTORY_CALL(function, is_double, level, ...)                             \
+    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
+                                           : function##_float_avx512(__VA_ARGS__))   \
+     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
+                                           : function##_float_avx2(__VA_ARGS__))     \
+                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
+                                           : function##_float_baseline(__VA_ARGS__)))
+#else
+#define TRAJECTORY_CALL(function, is_double, level, ...) \
+    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
+#endif
+
+/* The rows first ... last - 1; memory for (slots + 2) arrays of as many rows of the widest. */
+static void trajectory_run(int is_double, int level, const trajectory *t,
+                           const trajectory_call *call, ptrdiff_t first, ptrdiff_t last,
+                           void *memory) {
+    TRAJECTORY_CALL(trajectory_run, is_double, level, t, call, first, last, memory);
+}
+#endif

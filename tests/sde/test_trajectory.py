@@ -1,0 +1,166 @@
+"""Whole steps in compiled code: the numbers of the steps that return to Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import pysig
+from pysig.sde import fields, solve, trajectory
+
+BATCH, D, M = 7, 3, 2
+METHODS = ["reversible_heun", "heun", "midpoint", "euler_heun", "euler", "milstein", "srk"]
+CASES = [
+    (method, noise)
+    for method in METHODS
+    for noise in ("diagonal", "scalar", "additive", "general")
+    if noise != "general" or method not in ("milstein", "srk")
+]
+
+
+class Interpreted:
+    """A field that is not known to be compiled."""
+
+    def __init__(self, field):
+        self.field, self.forward, self.backward = field, field.forward, field.backward
+
+    def __call__(self, t, y):
+        return self.field(t, y)
+
+
+def make_fields(noise, dtype):
+    drift = fields.Sequential(
+        fields.MLP((D, 4, D), "tanh", final="softplus", seed=1, dtype=dtype),
+        fields.Linear(np.eye(D, dtype=dtype) - dtype(0.2)),
+    )
+    if noise == "additive":
+        return drift, fields.Constant(np.linspace(0.1, 0.6, D * M, dtype=dtype).reshape(D, M))
+    if noise == "general":
+        mlp = fields.MLP((D, D * M), final="sigmoid", seed=2, dtype=dtype)
+        return drift, fields.Sequential(mlp, fields.Reshape((D, M)))
+    return drift, fields.Sequential(
+        fields.Activation("tanh"), fields.Scale(np.linspace(0.2, 0.5, D, dtype=dtype)),
+        fields.Reshape((D,)), fields.Scale(dtype(0.5)),
+    )  # fmt: skip
+
+
+def arguments(method, noise, dtype=np.float64, batch=BATCH):
+    shape = {"diagonal": (batch, D), "scalar": (batch, 1)}.get(noise, (batch, M))
+    area = "space-time" if method == "srk" else None
+    brownian = pysig.BrownianInterval(0, 1, shape, seed=3, dtype=dtype, levy_area=area)
+    y0 = np.linspace(-1, 1, batch * D).reshape(batch, D).astype(dtype)
+    return y0, [0, 0.1, 0.3, 0.35, 1], brownian
+
+
+def count_runs(monkeypatch):
+    """Return a list that gets an entry for each solution in compiled code."""
+    runs = []
+    march = trajectory.march
+    monkeypatch.setattr(trajectory, "march", lambda *args: runs.append(args) or march(*args))
+    return runs
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("method", "noise"), CASES)
+def test_solution(method, noise, dtype, monkeypatch):
+    runs = count_runs(monkeypatch)
+    f, g = make_fields(noise, dtype)
+    options: dict[str, Any] = {"dt": 0.03, "method": method, "noise": noise}
+    monkeypatch.setattr("pysig.sde.steps.BLOCK_STEPS", 10)
+    compiled = pysig.sdeint(f, g, *arguments(method, noise, dtype), **options)
+    assert len(runs) == 1
+    plain = pysig.sdeint(
+        Interpreted(f), Interpreted(g), *arguments(method, noise, dtype), **options
+    )
+    assert len(runs) == 1
+    assert compiled.dtype == dtype
+    assert_allclose(compiled, plain, rtol=0, atol=100 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("method", ["reversible_heun", "heun", "srk"])
+def test_gradients(method, monkeypatch):
+    """What the forward pass keeps is the same, whichever way it went."""
+    runs = count_runs(monkeypatch)
+    f, g = make_fields("diagonal", np.float64)
+    results = []
+    for fs in ((f, g), (Interpreted(f), Interpreted(g))):
+        ys, residuals = pysig.sdeint_forward(
+            *fs, *arguments(method, "diagonal"), dt=0.03, method=method
+        )
+        assert len(residuals.states) == (
+            1 if method == "reversible_heun" else len(residuals.states)
+        )
+        results.append(pysig.sdeint_backward(residuals, np.cos(ys)))
+    assert len(runs) == 1
+    for one, other in zip(*(solve.SdeintGradients(*r)[:3] for r in results), strict=True):
+        for first, second in zip(*((x if isinstance(x, tuple) else (x,)) for x in (one, other)),
+                                 strict=True):  # fmt: skip
+            assert_allclose(first, second, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("damping", [1.0, 0.8])
+def test_ordinary_equations(damping, monkeypatch):
+    runs = count_runs(monkeypatch)
+    f, _ = make_fields("diagonal", np.float64)
+    y0, ts, _ = arguments("heun", "diagonal")
+    for method in ("asynchronous_leapfrog", "reversible_heun", "midpoint"):
+        options = {"damping": damping} if method == "asynchronous_leapfrog" else {}
+        both = [
+            pysig.sdeint(field, None, y0, ts, None, dt=0.03, method=method, **options)
+            for field in (f, Interpreted(f))
+        ]
+        assert_allclose(*both, rtol=0, atol=1e-13)
+    assert len(runs) == 3
+    only_noise = [
+        pysig.sdeint(None, field, *arguments("srk", "diagonal"), dt=0.03, method="srk")
+        for field in (fields.Scale(0.3), Interpreted(fields.Scale(0.3)))
+    ]
+    assert_allclose(*only_noise, rtol=0, atol=1e-13)
+    assert len(runs) == 4
+
+
+def test_threads_and_batches(keep_num_threads):
+    """Results do not depend on the number of threads, and rows not on each other."""
+    f, g = fields.Scale(0.1), fields.Scale([0.2, 0.3, 0.4])
+    results = []
+    for threads in (1, 2, 5):
+        pysig.set_num_threads(threads)
+        results.append(
+            pysig.sdeint(f, g, *arguments("srk", "diagonal", batch=3000), dt=0.02, method="srk")
+        )
+    assert_array_equal(results[0], results[1])
+    assert_array_equal(results[0], results[2])
+    few = pysig.sdeint(f, g, *arguments("srk", "diagonal", batch=2), dt=0.02, method="srk")
+    y0 = arguments("srk", "diagonal", batch=2)[0]
+    assert few.shape == (5, *y0.shape)
+
+
+def test_what_is_not_compiled(monkeypatch):
+    """Own classes, large layers, single increments; and errors are those of the fields."""
+    runs = count_runs(monkeypatch)
+
+    class Own(fields.Scale):
+        def __call__(self, t, y):
+            return super().__call__(t, y) + 1
+
+    y0, ts, brownian = arguments("heun", "diagonal")
+    g = fields.Scale(0.3)
+    ys = pysig.sdeint(Own(0.1), None, y0, ts, None, dt=0.1, method="euler")
+    assert_allclose(ys[1], y0 + 0.1 * (0.1 * y0 + 1))
+    pysig.sdeint(fields.MLP((D, 1000, D), seed=1), g, y0, ts, brownian, dt=0.1)
+    pysig.sdeint(g, g, y0, ts, lambda start, end: brownian(start, end), dt=0.1)
+    assert not runs
+    flat = fields.MLP((D, D * M), seed=2)
+    with pytest.raises(ValueError, match=r"y must have the shape \(\.\.\., 2\)(.|\n)*in step 0"):
+        pysig.sdeint(fields.Linear(np.eye(3, 2)), g, y0, ts, brownian, dt=0.1, method="heun")
+    with pytest.raises(
+        ValueError, match=r"diffusion at t = 0\.0 must return the shape \(7, 3, 2\)"
+    ):
+        pysig.sdeint(g, flat, *arguments("heun", "general"), dt=0.1, method="heun", noise="general")
+    with pytest.raises(TypeError, match="y must be float32"):
+        pysig.sdeint(fields.Scale(np.float32(1)), g, y0, ts, brownian, dt=0.1, method="heun")
+    with pytest.raises(FloatingPointError, match="drift at t"):
+        pysig.sdeint(fields.Scale(1e200), g, y0, ts, brownian, dt=0.1, method="heun")

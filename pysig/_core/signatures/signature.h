@@ -7,6 +7,7 @@
  *     signature_lanes.h          between the lanes and the arrays of the caller
  *     signature_tasks.h          one task: a group of lanes through all of its steps
  *     signature_depth_two.h      the same for depth 2 and many channels, without a tree
+ *     signature_depth_two_paths.h   and, backward, for few
  *     signature.h (this file)    what all compilations share: the problem, the plan, the choice
  *                                of the instruction set
  *     signature.pyx              a loop over the tasks, with threads
@@ -57,11 +58,15 @@ typedef struct {
     void *initial_gradient;   /* [batch][words], or NULL */
 } signature_problem;
 
+/* How depth 2 is computed: in the tree; with letters in the lanes, a task being a path or a piece of
+ * one; or, the gradient, with paths in the lanes. */
+enum { DEPTH_TWO_TREE, DEPTH_TWO_LETTERS, DEPTH_TWO_PATHS };
+
 /* How a problem is cut into tasks; it depends on the sizes only, never on the number of threads,
  * and so does the result. */
 typedef struct {
     int level;          /* instruction set */
-    int depth_two;      /* lanes are letters; a task is a path or a piece of one */
+    int depth_two;      /* one of DEPTH_TWO_... */
     ptrdiff_t prefix;   /* lanes are words of this length; 0: lanes are (pieces of) paths */
     ptrdiff_t pieces;   /* of one path, along time */
     ptrdiff_t splits;   /* of one path's lanes of words, over tasks */
@@ -181,7 +186,7 @@ static void signature_plan_depth_two(const signature_problem *problem, signature
                                      ptrdiff_t real_bytes) {
     const ptrdiff_t pieces = signature_ceil_divide(16, problem->batch ? problem->batch : 1);
     const ptrdiff_t most = problem->longest / (4 * problem->channels);
-    plan->depth_two = 1;
+    plan->depth_two = DEPTH_TWO_LETTERS;
     plan->splits = 1;
     plan->pieces = most < pieces ? most : pieces;
     if (plan->pieces < 1) plan->pieces = 1;
@@ -222,6 +227,10 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
         plan->prefix = prefix;
     }
     plan->tasks = signature_ceil_divide(paths, lanes);
+    if (problem->depth == 2 && !problem->stream && problem->path_gradient) {
+        plan->depth_two = DEPTH_TWO_PATHS;
+        plan->prefix = 0;
+    }
     if (plan->prefix) {
         ptrdiff_t blocks =
             signature_ceil_divide(signature_power(problem->channels, plan->prefix), lanes);
@@ -288,16 +297,18 @@ enum {
 /* Bytes that a task of any kind needs. */
 static size_t signature_workspace(const signature_problem *problem, const signature_plan *plan,
                                   int is_double, int backward) {
-    return plan->depth_two ? SIGNATURE_CALL(depth_two_workspace, is_double, plan->level, problem,
-                                            plan, backward)
-                           : SIGNATURE_CALL(signature_workspace, is_double, plan->level, problem,
-                                            plan, backward);
+    if (plan->depth_two == DEPTH_TWO_LETTERS)
+        return SIGNATURE_CALL(depth_two_workspace, is_double, plan->level, problem, plan, backward);
+    return SIGNATURE_CALL(signature_workspace, is_double, plan->level, problem, plan, backward);
 }
 
 static void signature_tasks(int kind, const signature_problem *problem, const signature_plan *plan,
                             int is_double, ptrdiff_t first, ptrdiff_t last, void *workspace) {
-    if (plan->depth_two && kind != SIGNATURE_JOIN)
+    if (plan->depth_two == DEPTH_TWO_LETTERS && kind != SIGNATURE_JOIN)
         SIGNATURE_CALL(depth_two_tasks, is_double, plan->level, kind, problem, plan, first, last,
+                       workspace);
+    else if (plan->depth_two == DEPTH_TWO_PATHS)
+        SIGNATURE_CALL(depth_two_paths_tasks, is_double, plan->level, problem, plan, first, last,
                        workspace);
     else
         SIGNATURE_CALL(signature_tasks, is_double, plan->level, kind, problem, plan, first, last,

@@ -268,8 +268,8 @@ def signature_backward(residuals, grad):
     Memory: beside the result, each thread keeps states of `depth` - 1 for about √length steps, of
     as many paths as fit a vector register (of a single path where a signature is large), and two
     blocks of the size of a signature. Long paths of which there are few are cut into pieces; their
-    states, every some 32 steps, are all kept if they take less than 8 MiB. At depth 2 with at least
-    16 channels no states are kept, but a matrix of the size of a signature.
+    states, every some 32 steps, are all kept if they take less than 8 MiB. At depth 2, without
+    `stream`, no states are kept, but a matrix of the size of a signature.
 
     Examples
     --------

@@ -46,7 +46,8 @@ class SignatureStream:
     -----
     A point costs, from coming to going, two steps of a signature; asking for the signature costs a
     product. Memory: one signature for each point that was there when the queue was last turned
-    round, which is when `pop` has used up the points of the time before.
+    round, which is when `pop` has used up the points of the time before. The gradient is that of
+    the points there are, and costs as much as if they had come at once.
 
     Examples
     --------
@@ -78,9 +79,11 @@ class SignatureStream:
         with device_of(points):
             xp = namespace_of(points)
             # The path is `_front` increments, of which `_suffixes` has the signatures, the shortest
-            # suffix first; then `_points`, each part beginning with the last point of the one
-            # before it, with the signature `_back`.
+            # suffix first, and `_front_points` the last so many points but one; then `_points`,
+            # each part beginning with the last point of the one before it, with the signature
+            # `_back`.
             self._front = 0
+            self._front_points = xp.empty((self._batch, 0, points.shape[-1]), points.dtype)
             self._suffixes = xp.empty((self._batch, 0, words), points.dtype)
             self._points = [points + 0]
             self._back = whole.signature(points, self.depth)
@@ -168,12 +171,78 @@ class SignatureStream:
             multiply(result, (self._suffixes, back), (row, None), *sizes, self.scalar_term)
             return result.reshape(*self._lead, result.shape[-1])
 
+    def signature_forward(self):
+        """
+        Compute the signature of the points there are, and what its gradient needs.
+
+        Returns
+        -------
+        signature : ndarray
+            As `signature` returns it.
+        residuals : SignatureResiduals
+            For `signature_backward`. It has a copy of the points, so that the stream may go on.
+
+        Examples
+        --------
+        >>> import pysig
+        >>> stream = pysig.SignatureStream([[0.0], [1.0], [3.0]], depth=2)
+        >>> stream.pop()
+        >>> value, residuals = stream.signature_forward()
+        >>> value
+        array([2., 2.])
+        >>> stream.push([9.0])
+        >>> stream.signature_backward(residuals, [0.0, 1.0])
+        array([[-2.],
+               [ 2.]])
+        """
+        front = self._front_points[:, self._front_points.shape[1] - self._front :]
+        with device_of(front):
+            points = namespace_of(front).concatenate((front, self._back_points()), axis=1)
+            points = points.reshape(*self._lead, *points.shape[1:])
+            arguments = False, None, None, False, self.scalar_term, None
+            return self.signature(), whole.check(points, self.depth, *arguments)
+
+    @staticmethod
+    def signature_backward(residuals, grad):
+        """
+        Compute the gradient of `signature`: the vector-Jacobian product.
+
+        Parameters
+        ----------
+        residuals : SignatureResiduals
+            As `signature_forward` returned it.
+        grad : array_like
+            Gradient with respect to the signature, of its shape and type.
+
+        Returns
+        -------
+        ndarray, shape (..., count, channels)
+            The gradient with respect to the points there were, the oldest first.
+
+        Raises
+        ------
+        ValueError
+            If `grad` has not the shape of the signature.
+        TypeError
+            If `grad` has not the type of the signature, or `residuals` is something else.
+
+        Examples
+        --------
+        See `signature_forward`.
+        """
+        return whole.signature_backward(residuals, grad).path
+
+    def _back_points(self):
+        """Return the points after the front, the first of which is its last."""
+        parts = [self._points[0], *(part[:, 1:] for part in self._points[1:])]
+        return namespace_of(self._back).concatenate(parts, axis=1)
+
     def _turn_round(self, count):
         """Forget the front and `count` increments after it; make all others the front."""
         xp = namespace_of(self._back)
-        parts = [self._points[0], *(part[:, 1:] for part in self._points[1:])]
-        points = xp.concatenate(parts, axis=1)[:, count:]
+        points = self._back_points()[:, count:]
         self._front = points.shape[1] - 1
+        self._front_points = xp.ascontiguousarray(points[:, :-1])
         self._suffixes = pieces.suffix_signatures(points, max(self._front, 1), self.depth)
         self._points = [xp.ascontiguousarray(points[:, -1:])]
         self._back = xp.zeros_like(self._back)

@@ -76,6 +76,8 @@ def test_every_combination_of_options(rng, combination):
         ((2, 9), 4, 2, 4),
         ((17,), 3, 5, 1),
         ((2,), 6, 17, 2),
+        ((19,), 9, 3, 2),
+        ((2,), 70, 2, 2),
     ):
         case = cases.make_case(rng, batch, length, channels, depth, combination)
         check_gradients(case, cases.random_grad(rng, case))

@@ -42,6 +42,14 @@ def test_what_comes_and_goes(batch, channels, depth, first, scalar_term, steps, 
         value = stream.signature()
         assert value.shape == expected.shape
         np.testing.assert_allclose(value, expected, rtol=0, atol=1e-15 * depth * np.exp(length))
+    value, residuals = stream.signature_forward()
+    assert np.array_equal(value, stream.signature())
+    stream.push(points[..., :2, :])
+    stream.pop()
+    _, at_once = pysig.signature_forward(points, depth, scalar_term=scalar_term)
+    grad = rng.standard_normal(value.shape)
+    gradient = stream.signature_backward(residuals, grad)
+    assert np.array_equal(gradient, pysig.signature_backward(at_once, grad).path)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

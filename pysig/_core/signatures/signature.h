@@ -7,6 +7,7 @@
  *     signature_lanes.h          between the lanes and the arrays of the caller
  *     signature_tasks.h          one task: a group of lanes through all of its steps
  *     signature_depth_two.h      the same for depth 2 and many channels, without a tree
+ *     signature_depth_two_paths.h   and, backward, for few
  *     signature.h (this file)    what all compilations share: the problem, the plan, the choice
  *                                of the instruction set
  *     signature.pyx              a loop over the tasks, with threads
@@ -57,11 +58,15 @@ typedef struct {
     void *initial_gradient;   /* [batch][words], or NULL */
 } signature_problem;
 
+/* How depth 2 is computed: in the tree; with letters in the lanes, a task being a path or a piece of
+ * one; or, the gradient, with paths in the lanes. */
+enum { DEPTH_TWO_TREE, DEPTH_TWO_LETTERS, DEPTH_TWO_PATHS };
+
 /* How a problem is cut into tasks; it depends on the sizes only, never on the number of threads,
  * and so does the result. */
 typedef struct {
     int level;          /* instruction set */
-    int depth_two;      /* lanes are letters; a task is a path or a piece of one */
+    int depth_two;      /* one of DEPTH_TWO_... */
     ptrdiff_t prefix;   /* lanes are words of this length; 0: lanes are (pieces of) paths */
     ptrdiff_t pieces;   /* of one path, along time */
     ptrdiff_t splits;   /* of one path's lanes of words, over tasks */
@@ -129,20 +134,25 @@ static ptrdiff_t signature_ceil_divide(ptrdiff_t a, ptrdiff_t b) {
 }
 
 /* Into how many pieces along time each path is cut, where there are few paths, so that there are
- * lanes and tasks enough.  The products that join the pieces may cost a sixteenth of the work, and
- * the pieces' signatures may have 2^20 numbers. */
+ * lanes and tasks enough.  The products that join the pieces may cost a sixteenth of the work; more, if
+ * lanes would be empty otherwise and the work is too little for several threads.  The pieces'
+ * signatures may have 2^20 numbers. */
 static ptrdiff_t signature_choose_pieces(const signature_problem *problem, ptrdiff_t lanes) {
     const double step = signature_step_cost(problem, 0, problem->depth);
+    const double work = step * (double)problem->longest, join = 2 * signature_join_cost(problem);
     const ptrdiff_t room = (1 << 20) / signature_words(problem->channels, 1, problem->depth);
     if (problem->stream || problem->depth == 1 || problem->batch == 0) return 1;
     if (problem->batch >= 4 * lanes) return 1;
+    const ptrdiff_t most =
+        problem->longest / 4 < room / problem->batch ? problem->longest / 4 : room / problem->batch;
     for (ptrdiff_t groups = 16; groups >= 1; groups /= 2) {
-        ptrdiff_t pieces = signature_ceil_divide(groups * lanes, problem->batch);
-        double joins = 2.0 * (double)(pieces - 1) * signature_join_cost(problem);
-        if (pieces > 1 && joins * 16 <= step * (double)problem->longest &&
-            pieces * 4 <= problem->longest && pieces * problem->batch <= room)
-            return pieces;
+        const ptrdiff_t pieces = signature_ceil_divide(groups * lanes, problem->batch);
+        if (pieces > 1 && pieces <= most && (double)(pieces - 1) * join * 16 <= work) return pieces;
     }
+    const ptrdiff_t pieces = lanes / problem->batch;
+    if (pieces > 1 && pieces <= most && (double)(pieces - 1) * join <= 0.4 * work &&
+        work * (double)problem->batch < 1 << 24)
+        return pieces;
     return 1;
 }
 
@@ -163,20 +173,20 @@ static int signature_keeps_paths_whole(const signature_problem *problem, ptrdiff
            groups * step * (double)problem->longest < 1 << 15;
 }
 
-/* Whether letters are lanes: not where, forwards, many of them would come twice, and the paths fill the
- * lanes. */
+/* Whether letters are lanes.  Where the paths fill the lanes, they are the better ones forwards, if only
+ * the Lyndon words are wanted, or if many letters would come twice to fill a vector. */
 static int signature_has_depth_two(const signature_problem *problem, ptrdiff_t lanes) {
     if (problem->depth != 2 || problem->stream || problem->channels < lanes) return 0;
     const ptrdiff_t used = signature_ceil_divide(problem->channels, lanes) * lanes;
-    const int forward = problem->path_gradient == NULL && problem->logarithm == NULL;
-    return !(forward && problem->batch >= 2 * lanes && 5 * problem->channels < 4 * used);
+    const int paths_are_better = problem->logarithm || 5 * problem->channels < 4 * used;
+    return problem->path_gradient || problem->batch < 4 * lanes || !paths_are_better;
 }
 
 static void signature_plan_depth_two(const signature_problem *problem, signature_plan *plan,
                                      ptrdiff_t real_bytes) {
     const ptrdiff_t pieces = signature_ceil_divide(16, problem->batch ? problem->batch : 1);
     const ptrdiff_t most = problem->longest / (4 * problem->channels);
-    plan->depth_two = 1;
+    plan->depth_two = DEPTH_TWO_LETTERS;
     plan->splits = 1;
     plan->pieces = most < pieces ? most : pieces;
     if (plan->pieces < 1) plan->pieces = 1;
@@ -217,6 +227,10 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
         plan->prefix = prefix;
     }
     plan->tasks = signature_ceil_divide(paths, lanes);
+    if (problem->depth == 2 && !problem->stream && problem->path_gradient) {
+        plan->depth_two = DEPTH_TWO_PATHS;
+        plan->prefix = 0;
+    }
     if (plan->prefix) {
         ptrdiff_t blocks =
             signature_ceil_divide(signature_power(problem->channels, plan->prefix), lanes);
@@ -232,7 +246,9 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
     const ptrdiff_t steps = signature_ceil_divide(problem->longest, plan->pieces);
     const ptrdiff_t step_bytes = problem->channels * vector_bytes;
     ptrdiff_t most = 16384 / step_bytes;
-    most = problem->stream || step_bytes > large / 64 ? 1 : most < 8 ? 8 : most > 32 ? 32 : most;
+    const ptrdiff_t longest = vector_bytes == 64 ? 24 : 32;
+    most = most < 8 ? 8 : most > longest ? longest : most;
+    if (problem->stream || step_bytes > large / 64) most = 1;
     plan->block = steps ? signature_ceil_divide(steps, signature_ceil_divide(steps, most)) : 1;
     plan->capacity = plan->block | 1;
 }
@@ -281,16 +297,18 @@ enum {
 /* Bytes that a task of any kind needs. */
 static size_t signature_workspace(const signature_problem *problem, const signature_plan *plan,
                                   int is_double, int backward) {
-    return plan->depth_two ? SIGNATURE_CALL(depth_two_workspace, is_double, plan->level, problem,
-                                            plan, backward)
-                           : SIGNATURE_CALL(signature_workspace, is_double, plan->level, problem,
-                                            plan, backward);
+    if (plan->depth_two == DEPTH_TWO_LETTERS)
+        return SIGNATURE_CALL(depth_two_workspace, is_double, plan->level, problem, plan, backward);
+    return SIGNATURE_CALL(signature_workspace, is_double, plan->level, problem, plan, backward);
 }
 
 static void signature_tasks(int kind, const signature_problem *problem, const signature_plan *plan,
                             int is_double, ptrdiff_t first, ptrdiff_t last, void *workspace) {
-    if (plan->depth_two && kind != SIGNATURE_JOIN)
+    if (plan->depth_two == DEPTH_TWO_LETTERS && kind != SIGNATURE_JOIN)
         SIGNATURE_CALL(depth_two_tasks, is_double, plan->level, kind, problem, plan, first, last,
+                       workspace);
+    else if (plan->depth_two == DEPTH_TWO_PATHS)
+        SIGNATURE_CALL(depth_two_paths_tasks, is_double, plan->level, problem, plan, first, last,
                        workspace);
     else
         SIGNATURE_CALL(signature_tasks, is_double, plan->level, kind, problem, plan, first, last,

@@ -171,7 +171,7 @@ static size_t NAME(carve_workspace)(const signature_problem *problem, const sign
         if (backward) work->stage_gradients = CARVE(VEC, 2 * lower);
     }
     if (plan->prefix) NAME(carve_root)(problem, plan, backward, &next, real, work);
-    if (backward) NAME(carve_checkpoints)(problem, plan, &next, work);
+    if (backward && !plan->depth_two) NAME(carve_checkpoints)(problem, plan, &next, work);
     return (size_t)(next - base);
 }
 

@@ -15,4 +15,5 @@
 #include "signatures/signature_root.h"
 #include "signatures/signature_tasks.h"
 #include "signatures/signature_depth_two.h"
+#include "signatures/signature_depth_two_paths.h"
 #undef VEC

@@ -97,8 +97,11 @@ ALWAYS_INLINE void NAME(ascend_top)(const NAME(backward_tree) *tree, VEC *block,
                                     const ptrdiff_t first, const ptrdiff_t channels) {
     const ptrdiff_t capacity = tree->forward.capacity;
     NAME(descend_letters)(&tree->forward, 2, block, state, scratch, 0, channels);
-    VEC h[5];
+    const int held = REGISTERS == 32 && channels <= 3; /* `top` has room in registers */
+    VEC h[5], all[3][3];
     for (ptrdiff_t q = 0; q < channels; q++) h[q] = adjoint[q];
+    for (ptrdiff_t q = first; held && q < channels; q++)
+        for (ptrdiff_t c = 0; c < channels; c++) all[q][c] = top[q * channels + c];
     for (ptrdiff_t t = tree->forward.steps - 1; t >= 0; t--) {
         const VEC *u = tree->forward.letters + t * channels;
         VEC *gradient = tree->gradient + t * channels;
@@ -111,7 +114,7 @@ ALWAYS_INLINE void NAME(ascend_top)(const NAME(backward_tree) *tree, VEC *block,
         for (ptrdiff_t q = first; q < channels; q++) {
             VEC y = scratch[q * capacity + t], p = (VEC){0};
             for (ptrdiff_t c = 0; c < channels; c++) {
-                VEC g = NAME(in_register)(top[q * channels + c]);
+                VEC g = held ? all[q][c] : NAME(in_register)(top[q * channels + c]);
                 p += g * u[c];
                 du[c] += g * y;
             }

@@ -299,13 +299,16 @@ ALWAYS_INLINE void NAME(soft_bundle_gradients)(const soft_problem *problem,
             table[row][k].length += 1;
         }
     for (int row = 0; row < rows; row++) {
-        double means[SOFT_STRIP], factors[SOFT_STRIP], begin = 0;
-        for (int k = 0; k < bundle->count[row]; k++) {
+        const int count = bundle->count[row];
+        double means[SOFT_STRIP], weights[SOFT_STRIP], factors[SOFT_STRIP], begin = 0;
+        for (int k = 0; k < count; k++) {
             const double length = table[row][k].length;
-            const double weight = is_kl ? (begin + 0.5 * (length + 1)) * length : length;
-            means[k] = table[row][k].sum / weight;
-            factors[k] = scale * (double)(length > 1);
+            weights[k] = is_kl ? (begin + 0.5 * (length + 1)) * length : length;
             begin += length;
+        }
+        for (int k = 0; k < count; k++) {
+            means[k] = table[row][k].sum / weights[k];
+            factors[k] = table[row][k].length > 1 ? scale : 0;
         }
         const ptrdiff_t end = bundle->offset[row] + n;
         for (ptrdiff_t i = bundle->offset[row]; i < end; i++) {

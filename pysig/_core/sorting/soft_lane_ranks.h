@@ -79,17 +79,21 @@ static NAME(soft_lane_block) NAME(soft_lane_before)(const NAME(soft_lanes) *lane
     return before;
 }
 
-/* Adds a block to the one after it in the lanes where the two are to be pooled; returns those. */
-ALWAYS_INLINE WIDE_MASK NAME(soft_pool_lanes)(const NAME(soft_lane_block) *before,
-                                              NAME(soft_lane_block) *last) {
+/* The lanes in which a block is to be pooled with the one before it. */
+ALWAYS_INLINE WIDE_MASK NAME(soft_lanes_to_pool)(const NAME(soft_lane_block) *before,
+                                                 const NAME(soft_lane_block) *last) {
     const WIDE zero = {0};
-    const WIDE_MASK pooled =
-        (WIDE_MASK)(before->sum * last->positions >= last->sum * before->positions) &
-        (WIDE_MASK)(last->begin > zero);
+    return (WIDE_MASK)(before->sum * last->positions >= last->sum * before->positions) &
+           (WIDE_MASK)(last->begin > zero);
+}
+
+/* Adds to a block the one before it, in some lanes. */
+ALWAYS_INLINE void NAME(soft_pool_lanes)(WIDE_MASK pooled, const NAME(soft_lane_block) *before,
+                                         NAME(soft_lane_block) *last) {
+    const WIDE zero = {0};
     last->sum += NAME(choose)(pooled, before->sum, zero);
     last->positions += NAME(choose)(pooled, before->positions, zero);
     last->begin = NAME(choose)(pooled, before->begin, last->begin);
-    return pooled;
 }
 
 /* Pools the sorted columns. */
@@ -101,12 +105,15 @@ static void NAME(soft_pool_columns)(NAME(soft_lanes) *lanes, ptrdiff_t n) {
         NAME(soft_lane_block) last = {LOAD_WIDE(lanes->s + i * KEY_LANES), zero + position,
                                       zero + (position - 1)};
         /* Mostly it is one more block that is pooled, or none. */
-        const WIDE_MASK pooled = NAME(soft_pool_lanes)(&top, &last);
+        WIDE_MASK pooled = NAME(soft_lanes_to_pool)(&top, &last);
+        NAME(soft_pool_lanes)(pooled, &top, &last);
         NAME(soft_lane_block) before = {NAME(choose)(pooled, below.sum, top.sum),
                                         NAME(choose)(pooled, below.positions, top.positions),
                                         NAME(choose)(pooled, below.begin, top.begin)};
-        while (NAME(any)(NAME(soft_pool_lanes)(&before, &last)))
+        while (NAME(any)(pooled = NAME(soft_lanes_to_pool)(&before, &last))) {
+            NAME(soft_pool_lanes)(pooled, &before, &last);
             before = NAME(soft_lane_before)(lanes, last.begin);
+        }
         STORE_WIDE(lanes->sum + i * KEY_LANES, last.sum);
         const WIDE_MASK begin = __builtin_convertvector(last.begin, WIDE_MASK);
         memcpy(lanes->begin + i * KEY_LANES, &begin, sizeof begin);
@@ -114,47 +121,56 @@ static void NAME(soft_pool_columns)(NAME(soft_lanes) *lanes, ptrdiff_t n) {
     }
 }
 
-/* The blocks of one lane from the end of the row on: the largest exponential of each, and what its
- * ranks are computed from, product and sum. */
+/* The blocks of each lane from the end of the row on, in columns: the largest exponential of each, and
+ * what its ranks are computed from, product and sum. */
 typedef struct {
-    int count;
-    double largest[SOFT_STRIP], share[SOFT_STRIP], alone[SOFT_STRIP];
+    double largest[SOFT_STRIP * KEY_LANES], share[SOFT_STRIP * KEY_LANES];
+    double alone[SOFT_STRIP * KEY_LANES];
+    int64_t count[KEY_LANES];
 } NAME(soft_lane_blocks);
 
-static void NAME(soft_collect_blocks)(const NAME(soft_lanes) *lanes, int lane, int n,
+static void NAME(soft_collect_blocks)(const NAME(soft_lanes) *lanes, int n,
                                       NAME(soft_lane_blocks) *blocks) {
-    int ends[SOFT_STRIP + 1], count = 0;
-    for (int end = n; end > 0; count++) {
-        ends[count] = end;
-        end = (int)lanes->begin[(end - 1) * KEY_LANES + lane];
+    const WIDE zero = {0};
+    const WIDE_MASK none = {0};
+    WIDE_MASK end = none + n, begin = none, count = none;
+    for (int k = 0; NAME(any)(end); k++, end = begin) {
+        WIDE sum, largest;
+        for (int lane = 0; lane < KEY_LANES; lane++) {
+            const int64_t place = (end[lane] > 0 ? end[lane] - 1 : 0) * KEY_LANES + lane;
+            sum[lane] = lanes->sum[place];
+            begin[lane] = lanes->begin[place];
+            largest[lane] = lanes->s[place];
+        }
+        const WIDE first = __builtin_convertvector(begin, WIDE);
+        const WIDE length = __builtin_convertvector(end, WIDE) - first;
+        const WIDE positions = (first + 0.5 * (length + 1)) * length;
+        const WIDE_MASK is_alone = (WIDE_MASK)(length == 1);
+        STORE_WIDE(blocks->largest + k * KEY_LANES, largest);
+        STORE_WIDE(blocks->share + k * KEY_LANES, NAME(choose)(is_alone, zero, positions / sum));
+        STORE_WIDE(blocks->alone + k * KEY_LANES, NAME(choose)(is_alone, positions, zero));
+        count -= (WIDE_MASK)(end > none);
     }
-    ends[count] = 0;
-    for (int k = 0; k < count; k++) {
-        const int place = (ends[k] - 1) * KEY_LANES + lane;
-        const soft_block block = {lanes->sum[place], ends[k + 1], ends[k] - ends[k + 1]};
-        const double is_alone = block.length == 1 ? 1 : 0, positions = soft_positions(&block);
-        blocks->largest[k] = lanes->s[place];
-        blocks->share[k] = (1 - is_alone) * positions / block.sum;
-        blocks->alone[k] = is_alone * positions;
-    }
-    blocks->count = count;
+    memcpy(blocks->count, &count, sizeof count);
 }
 
 /* Writes the ranks of one row, and the numbers of its entries' blocks. */
-static void NAME(soft_write_lane)(const NAME(soft_lane_blocks) *blocks, const double *row, int n,
-                                  REAL *value, int32_t *number) {
+static void NAME(soft_write_lane)(const NAME(soft_lane_blocks) *blocks, int lane, const double *row,
+                                  int n, REAL *value, int32_t *number) {
     const WIDE zero = {0};
-    int64_t after[SOFT_STRIP]; /* how many blocks come after that of each entry */
+    const double *share = blocks->share + lane, *alone = blocks->alone + lane;
+    const int32_t count = (int32_t)blocks->count[lane];
+    int64_t after[SOFT_STRIP]; /* KEY_LANES times the number of blocks after that of each entry */
     for (int i = 0; i < n; i += KEY_LANES) {
         const WIDE e = LOAD_WIDE(row + i);
-        WIDE_MASK count = {0};
-        for (int k = 1; k < blocks->count; k++)
-            count -= (WIDE_MASK)(e <= zero + blocks->largest[k]);
-        memcpy(after + i, &count, sizeof count);
+        WIDE_MASK places = {0};
+        for (int k = 1; k < count; k++)
+            places -= (WIDE_MASK)(e <= zero + blocks->largest[k * KEY_LANES + lane]);
+        places *= KEY_LANES;
+        memcpy(after + i, &places, sizeof places);
     }
-    for (int i = 0; i < n; i++)
-        value[i] = (REAL)(blocks->share[after[i]] * row[i] + blocks->alone[after[i]]);
-    for (int i = 0; number && i < n; i++) number[i] = blocks->count - 1 - (int32_t)after[i];
+    for (int i = 0; i < n; i++) value[i] = (REAL)(share[after[i]] * row[i] + alone[after[i]]);
+    for (int i = 0; number && i < n; i++) number[i] = count - 1 - (int32_t)after[i] / KEY_LANES;
 }
 
 /* Ranks of rows from `first` on, at most as many as there are lanes.  Returns a bit for each row that
@@ -169,6 +185,7 @@ static unsigned NAME(soft_rank_lanes)(const soft_problem *problem, ptrdiff_t fir
     SIMD_CONCATENATE(rows_to_lanes, double, SIMD_LEVEL_NAME)(lanes.rows, stride, lanes.s);
     NAME(soft_sort_columns)(lanes.s, n);
     NAME(soft_pool_columns)(&lanes, n);
+    NAME(soft_collect_blocks)(&lanes, (int)n, &blocks);
     for (int lane = 0; lane < count; lane++) {
         const double low = lanes.s[lane], high = lanes.s[(n - 1) * KEY_LANES + lane];
         if (!(low * largest > 1 && high < largest)) {
@@ -176,8 +193,7 @@ static unsigned NAME(soft_rank_lanes)(const soft_problem *problem, ptrdiff_t fir
             continue;
         }
         const ptrdiff_t offset = (first + lane) * n;
-        NAME(soft_collect_blocks)(&lanes, lane, (int)n, &blocks);
-        NAME(soft_write_lane)(&blocks, lanes.rows + lane * stride, (int)n,
+        NAME(soft_write_lane)(&blocks, lane, lanes.rows + lane * stride, (int)n,
                               (REAL *)problem->value + offset,
                               problem->blocks ? problem->blocks + offset : NULL);
     }

@@ -126,9 +126,38 @@ static void NAME(soft_join_pieces)(soft_part *parts, ptrdiff_t chunks) {
     }
 }
 
+/* A short row: all entries as if they were alone, then those that are not. */
+ALWAYS_INLINE void NAME(soft_short_sort_backward)(const soft_problem *problem, ptrdiff_t row,
+                                                  int kind) {
+    const ptrdiff_t n = problem->n, offset = row * n;
+    const uint8_t *starts = problem->starts + offset;
+    const int32_t *order = problem->order + offset;
+    const REAL *grad = (const REAL *)problem->grad + offset;
+    REAL *result = (REAL *)problem->x_gradient + offset;
+    for (ptrdiff_t i = 0; i < n; i++) result[order[i]] = grad[i];
+    for (ptrdiff_t i = 0; i < n;) {
+        const uint8_t *second = memchr(starts + i, 0, (size_t)(n - i));
+        if (!second) return;
+        const ptrdiff_t begin = second - starts - 1;
+        i = NAME(soft_next_start)(starts, begin + 2, n);
+        const soft_range piece = {begin, i};
+        const soft_block block = {NAME(soft_piece_sum)(problem, row, piece), (int)begin,
+                                  (int)(i - begin)};
+        NAME(soft_piece_gradient)(problem, row, kind, piece, &block);
+    }
+}
+
 static void NAME(soft_sort_backward)(const soft_problem *problem, ptrdiff_t row,
                                      const soft_workspace *workspace) {
     const ptrdiff_t n = problem->n;
+    if (n <= SOFT_STRIP && problem->kind == SOFT_SORT_KL) {
+        NAME(soft_short_sort_backward)(problem, row, SOFT_SORT_KL);
+        return;
+    }
+    if (n <= SOFT_STRIP) {
+        NAME(soft_short_sort_backward)(problem, row, SOFT_SORT_L2);
+        return;
+    }
     NAME(soft_backward) job = {problem, row, problem->kind, workspace->parts};
     soft_run(workspace, NAME(soft_inner_gradients_task), &job, n);
     if (soft_chunks(n) > 1) {

@@ -75,7 +75,7 @@ static NAME(soft_lane_block) NAME(soft_lane_before)(const NAME(soft_lanes) *lane
         before.begin[lane] = (double)lanes->begin[place];
     }
     const WIDE length = begin - before.begin;
-    before.positions = (before.begin + 0.5 * (length + 1)) * length;
+    before.positions = (before.begin + 0.5 * (length + 1.0)) * length;
     return before;
 }
 
@@ -144,8 +144,8 @@ static void NAME(soft_collect_blocks)(const NAME(soft_lanes) *lanes, int n,
         }
         const WIDE first = __builtin_convertvector(begin, WIDE);
         const WIDE length = __builtin_convertvector(end, WIDE) - first;
-        const WIDE positions = (first + 0.5 * (length + 1)) * length;
-        const WIDE_MASK is_alone = (WIDE_MASK)(length == 1);
+        const WIDE positions = (first + 0.5 * (length + 1.0)) * length;
+        const WIDE_MASK is_alone = (WIDE_MASK)(length == 1.0);
         STORE_WIDE(blocks->largest + k * KEY_LANES, largest);
         STORE_WIDE(blocks->share + k * KEY_LANES, NAME(choose)(is_alone, zero, positions / sum));
         STORE_WIDE(blocks->alone + k * KEY_LANES, NAME(choose)(is_alone, positions, zero));

@@ -41,6 +41,8 @@ def from_rows(rows, shape, axis):
 
 def moved_shape(shape, axis):
     """Return a shape with the axis last."""
+    if axis == len(shape) - 1:
+        return shape
     return (*shape[:axis], *shape[axis + 1 :], shape[axis])
 
 

@@ -93,9 +93,8 @@ class SoftRankResiduals(NamedTuple):
     """What `soft_rank_backward` needs. The arrays have the axis that was ranked last."""
 
     ranks: np.ndarray  # the result
-    blocks: np.ndarray | None  # "l2", CuPy: int32, the number of each entry's block, ascending
-    order: np.ndarray | None  # "kl", CuPy: int32, the permutation that sorts
-    starts: np.ndarray | None  # "kl": bool, where blocks begin, in sorted order
+    blocks: np.ndarray  # int32, the number of each entry's block, ascending
+    order: np.ndarray | None  # CuPy: int32, the permutation that sorts
     regularization: str
     regularization_strength: float
     axis: int
@@ -337,8 +336,8 @@ def soft_rank_forward(
     value : ndarray
         As `soft_rank` returns it.
     residuals : SoftRankResiduals
-        For `soft_rank_backward`: 4 bytes for each entry, 5 with "kl". It refers to the result,
-        which must not change meanwhile.
+        For `soft_rank_backward`: 4 bytes for each entry. It refers to the result, which must not
+        change meanwhile.
 
     Examples
     --------
@@ -504,22 +503,15 @@ def evaluate_sort(xp, kernel, regularization, direction, x, rows, axis, options)
 def evaluate_rank(xp, kernel, regularization, direction, x, rows, axis, options):
     """Return the ranks and the residuals."""
     value = xp.empty_like(rows)
-    blocks = order = starts = None
-    if xp is not np or regularization == "l2":
-        blocks = xp.empty(rows.shape, np.int32)
-    if xp is not np or regularization == "kl":
-        order = xp.empty(rows.shape, np.int32)
-    if xp is np and regularization == "kl":
-        starts = xp.empty(rows.shape, np.bool_)
+    blocks = xp.empty(rows.shape, np.int32)
+    order = None if xp is np else xp.empty(rows.shape, np.int32)
     if rows.size:
-        kind = ("rank", regularization)
-        run_forward(kernel, kind, value, rows, options, order, starts, blocks=blocks)
+        run_forward(kernel, ("rank", regularization), value, rows, options, order, blocks=blocks)
     moved = moved_shape(x.shape, axis)
     residuals = SoftRankResiduals(
         reshaped(value, moved),
-        None if blocks is None else reshaped(blocks, moved),
+        reshaped(blocks, moved),
         None if order is None else reshaped(order, moved),
-        None if starts is None else reshaped(starts, moved),
         regularization,
         options[1],
         axis,
@@ -548,7 +540,7 @@ def evaluate_gradients(xp, kernel, operation, residuals, grad, rows, axis, with_
         if operation == "sort":
             order, starts, weights = residuals[:3]
         else:
-            ranks, blocks, order, starts = residuals[:4]
+            ranks, blocks, order = residuals[:3]
         kernel.backward(
             x_gradient,
             strengths,

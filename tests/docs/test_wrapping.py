@@ -42,7 +42,7 @@ def run_document(name):
 def test_every_block_of_code_is_run():
     text = DOCUMENT.read_text(encoding="utf-8")
     assert text.count("```python") == len(
-        re.findall(r"<!-- test: (torch|jax)(-field)? -->\n```python", text)
+        re.findall(r"<!-- test: (torch|jax)(-field|-sorting)? -->\n```python", text)
     )
 
 
@@ -124,6 +124,17 @@ class TestTorch:
         expected = expected_gradients(path_array, 3, grad.numpy(), **options)
         for tensor, gradient in zip(arguments, expected, strict=True):
             np.testing.assert_array_equal(tensor.grad.numpy(), gradient)
+
+    @pytest.mark.parametrize("regularization", ["l2", "kl"])
+    def test_gradcheck_of_soft_ranks(self, torch, regularization):
+        defined, output, claims = run_document("torch-sorting")
+        assert output == claims
+        torch.manual_seed(2)
+        x = torch.randn(3, 7, dtype=torch.float64, requires_grad=True)
+        options = {"regularization": regularization, "axis": 0}
+        for strength in [0.3, 2.0]:
+            options["regularization_strength"] = strength
+            assert torch.autograd.gradcheck(lambda x: defined["soft_rank"](x, **options), x)
 
     def test_float32_stays(self, torch, torch_document):
         path = torch.randn(5, 2, requires_grad=True)

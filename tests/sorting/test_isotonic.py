@@ -110,6 +110,28 @@ def test_gradients(xp, regularization, increasing, n, rng):
 
 
 @regularizations
+@pytest.mark.parametrize("operation", ["isotonic_regression", "project_permutahedron"])
+def test_gradient_at_a_kink_is_one_of_those_nearby(operation, regularization, rng):
+    """Blocks that are pooled by equality, and equal entries."""
+    a = np.array([1.0, 1.0, 3.0, 2.0, 4.0, 4.0])
+    b = np.array([1.0, 2.0, 2.0, 1.0, 3.0, 1.0])
+    forward = getattr(pysig, operation + "_forward")
+    backward = getattr(pysig, operation + "_backward")
+    name = "weights" if operation == "isotonic_regression" else "w"
+
+    def jacobian(a, b):
+        _, residuals = forward(a, **{name: b}, regularization=regularization)
+        rows = np.array([backward(residuals, row) for row in np.eye(6)])
+        assert rows.shape == (6, 2, 6)
+        return rows
+
+    moves = 1e-9 * rng.normal(size=(500, 2, 6))
+    nearby = np.array([jacobian(a + of_a, b + of_b) for of_a, of_b in moves])
+    assert np.ptp(nearby, axis=0).max() > 0.1
+    assert np.abs(nearby - jacobian(a, b)).max(axis=(1, 2, 3)).min() < 1e-7
+
+
+@regularizations
 @dtypes
 def test_large_numbers_do_not_spoil_differences(xp, regularization, dtype, rng):
     y = rng.integers(0, 8, size=200)

@@ -161,6 +161,25 @@ def test_residuals_hold_permutation_and_blocks(operation):
     assert_array_equal(backward(copy, x), backward(residuals, x))
 
 
+@both
+@pytest.mark.parametrize("n", [20, 300, 70000])
+def test_ranks_of_a_block_add_up_to_its_positions(regularization, direction, n, rng):
+    x = rng.normal(size=(3, n))
+    x[1] = rng.permutation(np.cumsum(rng.exponential(size=n)))  # many blocks
+    x[2] = np.sort(x[2]) * 1e4  # exponents that are too large for the others' way
+    ranks, residuals = pysig.soft_rank_forward(
+        x, regularization=regularization, direction=direction
+    )
+    for row, blocks in zip(ranks, residuals.blocks, strict=True):
+        lengths = np.bincount(blocks)
+        ends = np.cumsum(lengths)
+        positions = lengths * (2 * ends - lengths + 1) / 2
+        assert_allclose(np.bincount(blocks, weights=row), positions, rtol=1e-11)
+        assert np.all(np.diff(blocks[np.argsort(row, kind="stable")]) >= 0)
+        alone = lengths[blocks] == 1
+        assert_array_equal(row[alone], ends[blocks[alone]])
+
+
 @operations
 def test_grad_of_any_kind(operation, rng):
     x, grad = rng.normal(size=(2, 4, 6))

@@ -13,6 +13,7 @@
  *     soft_rows.h             one row from the sorted entries to the result
  *     soft_backward.h         the gradients of one row
  *     soft_tasks.h            one row, but for its sorting
+ *     soft_lane_ranks.h       ranks, kl, of several short rows
  *     soft_short.h            short rows
  *     soft_buckets.h          one row, sorted by several threads
  *     soft.h (this file)      what all compilations share
@@ -54,6 +55,7 @@ typedef struct {
 enum {
     SOFT_CHUNK = 32768, /* entries of a long row that one thread works on at a time; even */
     SOFT_STRIP = 256,   /* entries that are pooled at a time */
+    SOFT_TOGETHER = 4,  /* short rows of which the gradients are computed at a time */
     /* Entries whose results are written at a time, and segments that they may have. */
     SOFT_SEGMENTED = 128,
     SOFT_SEGMENTS = SOFT_SEGMENTED + 2

@@ -126,8 +126,7 @@ cdef struct layout:
 cdef layout plan_workspace(const soft_problem *problem, bint is_short) noexcept:
     """Where the parts of one thread's workspace begin; long rows have their keys elsewhere."""
     cdef layout places
-    cdef Py_ssize_t stride = problem.n + WIDEST
-    cdef Py_ssize_t n = max(problem.n, SHORT) if is_short else problem.n  # as many as fit
+    cdef Py_ssize_t n = problem.n, stride = n + WIDEST
     cdef Py_ssize_t size = 8 if problem.is_double else 4
     cdef bint is_rank = problem.kind == SOFT_RANK_L2 or problem.kind == SOFT_RANK_KL
     places.keys = 0
@@ -430,8 +429,9 @@ def backward(x_gradient, strength_gradient, grad, value, order, starts, weights,
     cdef Py_ssize_t tasks = (problem.batch + rows - 1) // rows
     cdef int threads = choose_threads(&problem, tasks)
     places.keys = 0
-    places.order = round_up(8 * problem.n) if problem.kind == SOFT_RANK_L2 else 0
-    places.parts = places.order + round_up(4 * problem.n) if problem.kind == SOFT_RANK_L2 else 0
+    cdef bint is_rank = problem.kind == SOFT_RANK_L2 or problem.kind == SOFT_RANK_KL
+    places.order = round_up(8 * problem.n) if is_rank else 0
+    places.parts = places.order + (round_up(4 * problem.n) if is_rank else 0)
     places.sorted = places.bins = places.columns = 0
     places.total = places.parts + round_up(sizeof(soft_part) * soft_chunks(problem.n))
     cdef bint is_huge = problem.n >= HUGE and problem.batch < num_threads()

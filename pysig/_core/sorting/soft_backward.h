@@ -1,6 +1,6 @@
 /* Vector-Jacobian products of one row.  Every block has a Jacobian of its own. */
 
-/* --- gradients whose blocks are known in sorted order: sort, and rank, kl ---
+/* --- sort: the blocks are known in sorted order ---
  *
  * Each needs a sum over the block.  Blocks inside a chunk are done at once; of those that reach into
  * other chunks, there are first the sums of the pieces, then the gradients. */
@@ -18,35 +18,20 @@ static ptrdiff_t NAME(soft_next_start)(const uint8_t *starts, ptrdiff_t i, ptrdi
     return next ? next - starts : end;
 }
 
-/* The sum over a piece of a block: of the gradients, rank: times the ranks. */
-ALWAYS_INLINE double NAME(soft_piece_sum)(const soft_problem *problem, ptrdiff_t row, int kind,
+/* The sum of the gradients over a piece of a block. */
+ALWAYS_INLINE double NAME(soft_piece_sum)(const soft_problem *problem, ptrdiff_t row,
                                           soft_range piece) {
-    const ptrdiff_t offset = row * problem->n, length = piece.end - piece.begin;
-    const REAL *grad = (const REAL *)problem->grad + offset;
-    if (kind != SOFT_RANK_KL) return NAME(soft_sum)(grad + piece.begin, length, 0);
-    const int32_t *order = problem->order + offset + piece.begin;
-    const REAL *ranks = (const REAL *)problem->value + offset;
-    double sums[4] = {0};
-    ptrdiff_t i = 0;
-    for (; i + 4 <= length; i += 4)
-        for (int j = 0; j < 4; j++)
-            sums[j] += (double)ranks[order[i + j]] * (double)grad[order[i + j]];
-    for (int j = 0; i + j < length; j++)
-        sums[j] += (double)ranks[order[i + j]] * (double)grad[order[i + j]];
-    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    const REAL *grad = (const REAL *)problem->grad + row * problem->n;
+    return NAME(soft_sum)(grad + piece.begin, piece.end - piece.begin, 0);
 }
 
-/* The gradient of a piece of a block of several entries, of which the sum is known; rank: the mean of
- * the gradients, weighted by the ranks. */
+/* The gradient of a piece of a block of several entries, of which the sum is known. */
 ALWAYS_INLINE void NAME(soft_piece_gradient)(const soft_problem *problem, ptrdiff_t row, int kind,
                                              soft_range piece, const soft_block *block) {
     const ptrdiff_t offset = row * problem->n;
     const int32_t *order = problem->order + offset;
     REAL *result = (REAL *)problem->x_gradient + offset;
-    if (kind == SOFT_RANK_KL) {
-        const REAL mean = (REAL)(block->sum / soft_positions(block));
-        for (ptrdiff_t i = piece.begin; i < piece.end; i++) result[order[i]] = mean;
-    } else if (kind == SOFT_SORT_KL) {
+    if (kind == SOFT_SORT_KL) {
         const REAL *weights = (const REAL *)problem->weights + offset;
         for (ptrdiff_t i = piece.begin; i < piece.end; i++)
             result[order[i]] = (REAL)(block->sum * (double)weights[i]);
@@ -72,24 +57,23 @@ ALWAYS_INLINE void NAME(soft_inner_gradients)(const NAME(soft_backward) *job, in
     part->tail = (soft_range){range.end, range.end};
     part->head_sum = part->tail_sum = 0;
     part->head_block = part->tail_block = (soft_block){0, 0, 1};
-    if (i > range.begin) part->head_sum = NAME(soft_piece_sum)(problem, job->row, kind, part->head);
+    if (i > range.begin) part->head_sum = NAME(soft_piece_sum)(problem, job->row, part->head);
     while (i < range.end) {
         /* Entries that are alone. */
         for (uint64_t next; i + 8 < range.end; i += 8) {
             memcpy(&next, starts + i + 1, sizeof next);
             if (next != 0x0101010101010101) break;
-            for (ptrdiff_t j = i; j < i + 8; j++)
-                result[order[j]] = grad[kind == SOFT_RANK_KL ? order[j] : j];
+            for (ptrdiff_t j = i; j < i + 8; j++) result[order[j]] = grad[j];
         }
         ptrdiff_t end = i + 1;
         if (end == n || starts[end]) {
-            result[order[i]] = grad[kind == SOFT_RANK_KL ? order[i] : i];
+            result[order[i]] = grad[i];
             i = end;
             continue;
         }
         end = NAME(soft_next_start)(starts, end, range.end);
         const soft_range piece = {i, end};
-        const double sum = NAME(soft_piece_sum)(problem, job->row, kind, piece);
+        const double sum = NAME(soft_piece_sum)(problem, job->row, piece);
         if (end == range.end && end < n && !starts[end]) {
             part->tail = piece, part->tail_sum = sum;
         } else {
@@ -109,14 +93,13 @@ ALWAYS_INLINE void NAME(soft_outer_gradients)(const NAME(soft_backward) *job, in
 }
 
 /* Constants, so that each kind becomes loops of its own. */
-#define SOFT_EACH_KIND(function)                                                \
-    static void NAME(function##_task)(void *context, ptrdiff_t chunk) {         \
-        const NAME(soft_backward) *job = context;                               \
-        switch (job->kind) {                                                    \
-            case SOFT_SORT_L2: NAME(function)(job, SOFT_SORT_L2, chunk); break; \
-            case SOFT_SORT_KL: NAME(function)(job, SOFT_SORT_KL, chunk); break; \
-            default: NAME(function)(job, SOFT_RANK_KL, chunk);                  \
-        }                                                                       \
+#define SOFT_EACH_KIND(function)                                        \
+    static void NAME(function##_task)(void *context, ptrdiff_t chunk) { \
+        const NAME(soft_backward) *job = context;                       \
+        if (job->kind == SOFT_SORT_KL)                                  \
+            NAME(function)(job, SOFT_SORT_KL, chunk);                   \
+        else                                                            \
+            NAME(function)(job, SOFT_SORT_L2, chunk);                   \
     }
 SOFT_EACH_KIND(soft_inner_gradients)
 SOFT_EACH_KIND(soft_outer_gradients)
@@ -143,67 +126,44 @@ static void NAME(soft_join_pieces)(soft_part *parts, ptrdiff_t chunks) {
     }
 }
 
-/* The ranks' gradients from the means: r (grad - mean) / strength.  That of an entry alone is 0, as
- * its own gradient is the mean. */
-static void NAME(soft_scale_differences)(void *context, ptrdiff_t chunk) {
-    const NAME(soft_backward) *job = context;
-    const soft_problem *problem = job->problem;
-    const ptrdiff_t offset = job->row * problem->n;
-    const soft_range range = soft_chunk(problem->n, chunk);
-    const REAL *grad = (const REAL *)problem->grad + offset;
-    const REAL *ranks = (const REAL *)problem->value + offset;
-    REAL *result = (REAL *)problem->x_gradient + offset;
-    const double scale = problem->sign / problem->strength;
-    for (ptrdiff_t i = range.begin; i < range.end; i++)
-        result[i] = (REAL)((double)ranks[i] * ((double)grad[i] - (double)result[i]) * scale);
-}
-
-/* Ranks, kl, of a short row, without branches for each entry. */
-static void NAME(soft_short_backward)(const soft_problem *problem, ptrdiff_t row) {
-    const int n = (int)problem->n;
-    const ptrdiff_t offset = row * n;
+/* A short row: all entries as if they were alone, then those that are not. */
+ALWAYS_INLINE void NAME(soft_short_sort_backward)(const soft_problem *problem, ptrdiff_t row,
+                                                  int kind) {
+    const ptrdiff_t n = problem->n, offset = row * n;
     const uint8_t *starts = problem->starts + offset;
     const int32_t *order = problem->order + offset;
     const REAL *grad = (const REAL *)problem->grad + offset;
-    const REAL *ranks = (const REAL *)problem->value + offset;
     REAL *result = (REAL *)problem->x_gradient + offset;
-    const double scale = problem->sign / problem->strength;
-    double sums[SOFT_STRIP + 1], positions[SOFT_STRIP + 1], sum = 0, total = 0;
-    int block = -1;
-    for (int i = 0; i < n; i++) {
-        const double r = (double)ranks[order[i]], g = (double)grad[order[i]];
-        const double is_inside = 1 - starts[i];
-        sum = sum * is_inside + r * g;
-        total = total * is_inside + (i + 1);
-        block += starts[i];
-        sums[block] = sum;
-        positions[block] = total;
-    }
-    for (int k = 0; k <= block; k++) sums[k] /= positions[k];
-    block = -1;
-    for (int i = 0; i < n; i++) {
-        const double r = (double)ranks[order[i]], g = (double)grad[order[i]];
-        block += starts[i];
-        const double gradient = r * (g - sums[block]) * scale;
-        const int is_alone = starts[i] & (i + 1 == n || starts[i + 1]);
-        result[order[i]] = is_alone ? 0 : (REAL)gradient;
+    for (ptrdiff_t i = 0; i < n; i++) result[order[i]] = grad[i];
+    for (ptrdiff_t i = 0; i < n;) {
+        const uint8_t *second = memchr(starts + i, 0, (size_t)(n - i));
+        if (!second) return;
+        const ptrdiff_t begin = second - starts - 1;
+        i = NAME(soft_next_start)(starts, begin + 2, n);
+        const soft_range piece = {begin, i};
+        const soft_block block = {NAME(soft_piece_sum)(problem, row, piece), (int)begin,
+                                  (int)(i - begin)};
+        NAME(soft_piece_gradient)(problem, row, kind, piece, &block);
     }
 }
 
-static void NAME(soft_sorted_backward)(const soft_problem *problem, ptrdiff_t row,
-                                       const soft_workspace *workspace) {
+static void NAME(soft_sort_backward)(const soft_problem *problem, ptrdiff_t row,
+                                     const soft_workspace *workspace) {
     const ptrdiff_t n = problem->n;
-    NAME(soft_backward) job = {problem, row, problem->kind, workspace->parts};
-    if (problem->kind == SOFT_RANK_KL && n <= SOFT_STRIP) {
-        NAME(soft_short_backward)(problem, row);
+    if (n <= SOFT_STRIP && problem->kind == SOFT_SORT_KL) {
+        NAME(soft_short_sort_backward)(problem, row, SOFT_SORT_KL);
         return;
     }
+    if (n <= SOFT_STRIP) {
+        NAME(soft_short_sort_backward)(problem, row, SOFT_SORT_L2);
+        return;
+    }
+    NAME(soft_backward) job = {problem, row, problem->kind, workspace->parts};
     soft_run(workspace, NAME(soft_inner_gradients_task), &job, n);
     if (soft_chunks(n) > 1) {
         NAME(soft_join_pieces)(workspace->parts, soft_chunks(n));
         soft_run(workspace, NAME(soft_outer_gradients_task), &job, n);
     }
-    if (problem->kind == SOFT_RANK_KL) soft_run(workspace, NAME(soft_scale_differences), &job, n);
 }
 
 /* The derivative of the values of a soft sort with respect to the strength, times grad. */
@@ -225,7 +185,11 @@ static double NAME(soft_sort_strength)(const soft_problem *problem, ptrdiff_t ro
     return -problem->sign * total * inverse * inverse;
 }
 
-/* --- rank, l2: the blocks are known in the order of the entries --- */
+/* --- rank: the blocks are known in the order of the entries ---
+ *
+ * l2: (grad - M) / strength, where M is the mean of the gradients over the block;
+ * kl: r (grad - M) / strength, where M is their mean with the weights r, the ranks.
+ * The gradient of an entry alone is 0: it is its own mean. */
 
 typedef struct {
     const soft_problem *problem;
@@ -246,120 +210,208 @@ static void NAME(soft_find_count)(void *context, ptrdiff_t chunk) {
     job->parts[chunk].count = largest + 1;
 }
 
+/* The sum of products, as soft_sum. */
+static double NAME(soft_sum_products)(const REAL *x, const REAL *y, ptrdiff_t n) {
+    enum { SUMS = 8 };
+    double sums[SUMS] = {0};
+    ptrdiff_t i = 0;
+    for (; i + SUMS <= n; i += SUMS)
+        for (int j = 0; j < SUMS; j++) sums[j] += (double)x[i + j] * (double)y[i + j];
+    for (int j = 0; i + j < n; j++) sums[j] += (double)x[i + j] * (double)y[i + j];
+    for (int j = 1; j < SUMS; j++) sums[0] += sums[j];
+    return sums[0];
+}
+
 static void NAME(soft_sum_chunk)(void *context, ptrdiff_t chunk) {
     const NAME(soft_means) *job = context;
-    const soft_range range = soft_chunk(job->problem->n, chunk);
-    const REAL *grad = (const REAL *)job->problem->grad + job->row * job->problem->n;
-    job->parts[chunk].head_sum = NAME(soft_sum)(grad + range.begin, range.end - range.begin, 0);
+    const soft_problem *problem = job->problem;
+    const soft_range range = soft_chunk(problem->n, chunk);
+    const ptrdiff_t begin = job->row * problem->n + range.begin, length = range.end - range.begin;
+    const REAL *grad = (const REAL *)problem->grad + begin;
+    const REAL *ranks = (const REAL *)problem->value + begin;
+    job->parts[chunk].head_sum = problem->kind == SOFT_RANK_KL
+                                     ? NAME(soft_sum_products)(grad, ranks, length)
+                                     : NAME(soft_sum)(grad, length, 0);
 }
 
 static void NAME(soft_fill_table)(void *context, ptrdiff_t table) {
     const NAME(soft_means) *job = context;
-    const ptrdiff_t n = job->problem->n;
+    const soft_problem *problem = job->problem;
+    const ptrdiff_t n = problem->n, offset = job->row * n;
     const soft_range range = soft_tables_part(n, table, job->tables);
-    const int32_t *blocks = job->problem->blocks + job->row * n;
-    const REAL *grad = (const REAL *)job->problem->grad + job->row * n;
+    const int32_t *blocks = problem->blocks + offset;
+    const REAL *grad = (const REAL *)problem->grad + offset;
+    const REAL *ranks = (const REAL *)problem->value + offset;
     double *sums = job->sums + table * job->count;
     int32_t *lengths = job->lengths + table * job->count;
     memset(sums, 0, (size_t)job->count * sizeof *sums);
     memset(lengths, 0, (size_t)job->count * sizeof *lengths);
-    for (ptrdiff_t i = range.begin; i < range.end; i++) {
-        sums[blocks[i]] += (double)grad[i];
-        lengths[blocks[i]]++;
-    }
+    if (problem->kind == SOFT_RANK_KL)
+        for (ptrdiff_t i = range.begin; i < range.end; i++)
+            sums[blocks[i]] += (double)ranks[i] * (double)grad[i];
+    else
+        for (ptrdiff_t i = range.begin; i < range.end; i++) sums[blocks[i]] += (double)grad[i];
+    for (ptrdiff_t i = range.begin; i < range.end; i++) lengths[blocks[i]]++;
 }
 
-/* (grad - its mean over the block) / strength */
 static void NAME(soft_subtract_means)(void *context, ptrdiff_t chunk) {
     const NAME(soft_means) *job = context;
     const soft_problem *problem = job->problem;
     const ptrdiff_t offset = job->row * problem->n;
     const soft_range range = soft_chunk(problem->n, chunk);
-    const int32_t *blocks = problem->blocks + offset;
+    const int32_t *blocks = problem->blocks + offset, *lengths = job->lengths;
     const REAL *grad = (const REAL *)problem->grad + offset;
+    const REAL *ranks = (const REAL *)problem->value + offset;
     REAL *result = (REAL *)problem->x_gradient + offset;
     const double scale = problem->sign / problem->strength, *means = job->sums, mean = means[0];
-    if (job->count == 1)
+    const int is_kl = problem->kind == SOFT_RANK_KL;
+    if (job->count == 1 && is_kl)
+        for (ptrdiff_t i = range.begin; i < range.end; i++)
+            result[i] = (REAL)((double)ranks[i] * ((double)grad[i] - mean) * scale);
+    else if (job->count == 1)
         for (ptrdiff_t i = range.begin; i < range.end; i++)
             result[i] = (REAL)(((double)grad[i] - mean) * scale);
+    else if (is_kl)
+        for (ptrdiff_t i = range.begin; i < range.end; i++) {
+            const double difference = (double)grad[i] - means[blocks[i]];
+            const double factor = lengths[blocks[i]] > 1 ? (double)ranks[i] * scale : 0;
+            result[i] = (REAL)(difference * factor);
+        }
     else
         for (ptrdiff_t i = range.begin; i < range.end; i++)
             result[i] = (REAL)(((double)grad[i] - means[blocks[i]]) * scale);
 }
 
-static void NAME(soft_rank_backward_l2)(const soft_problem *problem, ptrdiff_t row,
-                                        const soft_workspace *workspace) {
+/* Adds up the tables, and divides by the sums of weights: numbers of entries, or ranks. */
+static void NAME(soft_divide_sums)(const NAME(soft_means) *job) {
+    const int is_kl = job->problem->kind == SOFT_RANK_KL;
+    const ptrdiff_t count = job->count;
+    double *sums = job->sums;
+    int32_t *lengths = job->lengths;
+    soft_block block = {0, 0, 0};
+    for (ptrdiff_t k = 0; k < count; k++) {
+        for (ptrdiff_t table = 1; table < job->tables; table++) {
+            sums[k] += sums[table * count + k];
+            lengths[k] += lengths[table * count + k];
+        }
+        block.start += block.length;
+        block.length = lengths[k];
+        sums[k] /= is_kl ? soft_positions(&block) : block.length;
+    }
+}
+
+/* Short rows of several blocks.  Some are done at a time: sums that wait for each other are those of
+ * one row. */
+typedef struct {
+    int rows;
+    ptrdiff_t offset[SOFT_TOGETHER]; /* where each row begins */
+    int count[SOFT_TOGETHER];        /* of its blocks */
+} NAME(soft_bundle);
+
+ALWAYS_INLINE void NAME(soft_bundle_gradients)(const soft_problem *problem,
+                                               const NAME(soft_bundle) *bundle, int is_kl) {
+    const int n = (int)problem->n, rows = bundle->rows;
+    const int32_t *blocks = problem->blocks;
+    const REAL *grad = problem->grad, *ranks = problem->value;
+    REAL *result = problem->x_gradient;
+    const double scale = problem->sign / problem->strength;
+    struct {
+        double sum, length;
+    } table[SOFT_TOGETHER][SOFT_STRIP];
+    for (int row = 0; row < rows; row++)
+        for (int k = 0; k < bundle->count[row]; k++) table[row][k].sum = table[row][k].length = 0;
+    for (int i = 0; i < n; i++)
+        for (int row = 0; row < rows; row++) {
+            const ptrdiff_t place = bundle->offset[row] + i;
+            const int32_t k = blocks[place];
+            table[row][k].sum += (double)grad[place] * (is_kl ? (double)ranks[place] : 1);
+            table[row][k].length += 1;
+        }
+    for (int row = 0; row < rows; row++) {
+        const int count = bundle->count[row];
+        double means[SOFT_STRIP], weights[SOFT_STRIP], factors[SOFT_STRIP], begin = 0;
+        for (int k = 0; k < count; k++) {
+            const double length = table[row][k].length;
+            weights[k] = is_kl ? (begin + 0.5 * (length + 1)) * length : length;
+            begin += length;
+        }
+        for (int k = 0; k < count; k++) {
+            means[k] = table[row][k].sum / weights[k];
+            factors[k] = table[row][k].length > 1 ? scale : 0;
+        }
+        const ptrdiff_t end = bundle->offset[row] + n;
+        for (ptrdiff_t i = bundle->offset[row]; i < end; i++) {
+            const double difference = (double)grad[i] - means[blocks[i]];
+            result[i] = (REAL)(difference * factors[blocks[i]] * (is_kl ? (double)ranks[i] : 1));
+        }
+    }
+}
+
+static void NAME(soft_finish_bundle)(const soft_problem *problem, NAME(soft_bundle) *bundle) {
+    if (problem->kind == SOFT_RANK_KL)
+        NAME(soft_bundle_gradients)(problem, bundle, 1);
+    else
+        NAME(soft_bundle_gradients)(problem, bundle, 0);
+    bundle->rows = 0;
+}
+
+/* Short rows of several blocks are left to a bundle, which has to be finished. */
+static void NAME(soft_rank_backward)(const soft_problem *problem, ptrdiff_t row,
+                                     NAME(soft_bundle) *bundle, const soft_workspace *workspace) {
     const ptrdiff_t n = problem->n, chunks = soft_chunks(n);
     soft_part *parts = workspace->parts;
     NAME(soft_means) job = {problem, row, parts, workspace->keys, workspace->order, 1, 1};
     soft_run(workspace, NAME(soft_find_count), &job, n);
     for (ptrdiff_t chunk = 0; chunk < chunks; chunk++)
         job.count = parts[chunk].count > job.count ? parts[chunk].count : job.count;
-    double *sums = job.sums;
+    if (job.count > 1 && n <= SOFT_STRIP) {
+        bundle->offset[bundle->rows] = row * n;
+        bundle->count[bundle->rows++] = (int)job.count;
+        if (bundle->rows == SOFT_TOGETHER) NAME(soft_finish_bundle)(problem, bundle);
+        return;
+    }
     if (job.count == 1) {
         soft_run(workspace, NAME(soft_sum_chunk), &job, n);
-        sums[0] = 0;
-        for (ptrdiff_t chunk = 0; chunk < chunks; chunk++) sums[0] += parts[chunk].head_sum;
-        sums[0] /= (double)n;
+        job.sums[0] = 0;
+        for (ptrdiff_t chunk = 0; chunk < chunks; chunk++) job.sums[0] += parts[chunk].head_sum;
+        job.lengths[0] = (int32_t)n;
     } else {
         job.tables = soft_choose_tables(n, job.count);
         soft_run_tasks(workspace, NAME(soft_fill_table), &job, job.tables);
-        for (ptrdiff_t k = 0; k < job.count; k++) {
-            for (ptrdiff_t table = 1; table < job.tables; table++) {
-                sums[k] += sums[table * job.count + k];
-                job.lengths[k] += job.lengths[table * job.count + k];
-            }
-            sums[k] /= job.lengths[k];
-        }
     }
+    NAME(soft_divide_sums)(&job);
     soft_run(workspace, NAME(soft_subtract_means), &job, n);
 }
 
-/* The derivative of soft ranks with respect to the strength, times grad: the sum of
- * - grad (r - c) / strength, where c is the centre of the block, the mean of its ranks. */
-static double NAME(soft_rank_strength_l2)(const soft_problem *problem, ptrdiff_t row,
-                                          const soft_workspace *workspace) {
+/* The derivative with respect to the strength, times grad: the sum of - grad f (t - T) / strength,
+ *     l2: where t is the rank, T the mean of t over the block, and f = 1;
+ *     kl: where t is the logarithm of the rank r, T its mean with the weights r, and f = r. */
+static double NAME(soft_rank_strength)(const soft_problem *problem, ptrdiff_t row,
+                                       const soft_workspace *workspace) {
     const ptrdiff_t n = problem->n, offset = row * n;
     const int32_t *blocks = problem->blocks + offset;
     const REAL *grad = (const REAL *)problem->grad + offset;
     const REAL *ranks = (const REAL *)problem->value + offset;
+    const int is_kl = problem->kind == SOFT_RANK_KL;
     int32_t *lengths = workspace->order, count = 0;
-    double *centres = workspace->keys, total = 0;
+    double *means = workspace->keys, total = 0;
     for (ptrdiff_t i = 0; i < n; i++) count = blocks[i] >= count ? blocks[i] + 1 : count;
     memset(lengths, 0, (size_t)count * sizeof *lengths);
+    memset(means, 0, (size_t)count * sizeof *means);
     for (ptrdiff_t i = 0; i < n; i++) lengths[blocks[i]]++;
+    for (ptrdiff_t i = 0; is_kl && i < n; i++)
+        means[blocks[i]] += (double)ranks[i] * log((double)ranks[i]);
     soft_block block = {0, 0, 0};
     for (int32_t k = 0; k < count; k++) {
         block.start += block.length;
         block.length = lengths[k];
-        centres[k] = soft_positions(&block) / block.length;
+        means[k] =
+            is_kl ? means[k] / soft_positions(&block) : soft_positions(&block) / block.length;
     }
-    for (ptrdiff_t i = 0; i < n; i++)
-        if (lengths[blocks[i]] > 1)
-            total += (double)grad[i] * ((double)ranks[i] - centres[blocks[i]]);
-    return -total / problem->strength;
-}
-
-/* The same for "kl": - grad r (log r - mean of log r, weighted by r) / strength. */
-static double NAME(soft_rank_strength_kl)(const soft_problem *problem, ptrdiff_t row) {
-    const ptrdiff_t n = problem->n, offset = row * n;
-    const uint8_t *starts = problem->starts + offset;
-    const int32_t *order = problem->order + offset;
-    const REAL *grad = (const REAL *)problem->grad + offset;
-    const REAL *ranks = (const REAL *)problem->value + offset;
-    double total = 0;
-    for (ptrdiff_t i = 0, end; i < n; i = end) {
-        end = NAME(soft_next_start)(starts, i + 1, n);
-        if (end == i + 1) continue;
-        const soft_block block = {0, (int)i, (int)(end - i)};
-        double mean = 0;
-        for (ptrdiff_t j = i; j < end; j++)
-            mean += (double)ranks[order[j]] * log((double)ranks[order[j]]);
-        mean /= soft_positions(&block);
-        for (ptrdiff_t j = i; j < end; j++) {
-            const double r = (double)ranks[order[j]];
-            total += (double)grad[order[j]] * r * (log(r) - mean);
-        }
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double r = (double)ranks[i];
+        if (lengths[blocks[i]] == 1) continue;
+        total += (double)grad[i] * (is_kl ? r * (log(r) - means[blocks[i]]) : r - means[blocks[i]]);
     }
     return -total / problem->strength;
 }

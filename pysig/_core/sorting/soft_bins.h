@@ -46,10 +46,15 @@ static void NAME(soft_range)(const REAL *x, ptrdiff_t n, REAL *least, REAL *larg
         }
     low[0] = NAME(smaller)(low[0], low[1]);
     high[0] = NAME(smaller)(high[0], high[1]);
-    for (int j = 0; j < LANES; j++) {
-        *least = low[0][j] < *least ? low[0][j] : *least;
-        *largest = -high[0][j] > *largest ? -high[0][j] : *largest;
-    }
+    REAL ends[2][LANES];
+    NAME(store)(ends[0], low[0]);
+    NAME(store)(ends[1], high[0]);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int k = 0; k < 2; k++)
+            for (int j = 0; j < half; j++)
+                ends[k][j] = ends[k][j + half] < ends[k][j] ? ends[k][j + half] : ends[k][j];
+    *least = ends[0][0];
+    *largest = -ends[1][0];
 }
 
 /* What the passes over one row share. */

@@ -1,13 +1,6 @@
 /* One long row, sorted by several threads: its entries are put into buckets, all entries of a bucket
  * being less than those of the next, and each bucket is sorted by itself. */
 
-/* The bucket of each entry of a vector: how many splitters are less than sign * x. */
-ALWAYS_INLINE NAME(mask) NAME(soft_find_buckets)(NAME(vector) x, const REAL *splitters) {
-    NAME(mask) bucket = {0};
-    for (int j = 0; j < SOFT_BUCKETS - 1; j++) bucket -= (NAME(mask))(x > splitters[j]);
-    return bucket;
-}
-
 static void NAME(soft_copy_splitters)(const double *from, REAL *splitters) {
     for (int j = 0; j < SOFT_BUCKETS - 1; j++) splitters[j] = (REAL)from[j];
 }
@@ -59,23 +52,24 @@ static void NAME(soft_fill_buckets)(const soft_problem *problem, ptrdiff_t row, 
     const REAL *x = (const REAL *)problem->x + row * problem->n, sign = problem->sign;
     REAL *value = (REAL *)problem->value + row * problem->n;
     const uint64_t mask = soft_index_mask(problem->n);
-    REAL splitters[SOFT_BUCKETS - 1], entries[STRIP] = {0};
+    REAL splitters[SOFT_BUCKETS - 1], entries[STRIP];
     double keys[STRIP];
+    int32_t buckets[STRIP];
     NAME(soft_copy_splitters)(all_splitters, splitters);
     for (ptrdiff_t i = first; i < end; i += STRIP) {
         const int count = end - i < STRIP ? (int)(end - i) : STRIP;
-        for (int j = 0; j < count; j++) entries[j] = sign * x[i + j];
-        if (all_keys) NAME(soft_make_keys)(x, i, i + count, problem->sign, mask, keys);
-        for (int j = 0; j < count; j += LANES) {
-            const NAME(mask) bucket = NAME(soft_find_buckets)(NAME(load)(entries + j), splitters);
-            const int lanes = count - j < LANES ? count - j : LANES;
-            for (int lane = 0; lane < lanes; lane++) {
-                const ptrdiff_t place = places[bucket[lane]]++;
-                if (all_keys)
-                    all_keys[place] = keys[j + lane];
-                else
-                    value[place] = entries[j + lane];
-            }
+        for (int j = 0; j < count; j++) {
+            const REAL entry = sign * x[i + j];
+            int32_t bucket = 0;
+            for (int k = 0; k < SOFT_BUCKETS - 1; k++) bucket += entry > splitters[k];
+            entries[j] = entry;
+            buckets[j] = bucket;
+        }
+        if (all_keys) {
+            NAME(soft_make_keys)(x, i, i + count, problem->sign, mask, keys);
+            for (int j = 0; j < count; j++) all_keys[places[buckets[j]]++] = keys[j];
+        } else {
+            for (int j = 0; j < count; j++) value[places[buckets[j]]++] = entries[j];
         }
     }
 }

@@ -197,14 +197,24 @@ static void NAME(soft_rank_piece)(const NAME(soft_row) *row, const soft_block *b
     }
 }
 
-/* Ranks whose exponentials are there, and starts if they are asked for. */
+/* The number of the last block that begins before a chunk; -1 if there is none. */
+static int32_t NAME(soft_last_number)(const NAME(soft_row) *row, ptrdiff_t chunk) {
+    const soft_part *part = &row->workspace->parts[chunk];
+    const ptrdiff_t begin = chunk * SOFT_CHUNK;
+    if (part->block < row->count && row->blocks[part->block].start < begin)
+        return (int32_t)(row->blocks[part->block].start - part->skipped);
+    return (int32_t)(begin - part->skipped - 1);
+}
+
+/* Ranks whose exponentials are there, and the numbers of blocks if they are asked for. */
 static void NAME(soft_write_shares)(void *context, ptrdiff_t chunk) {
     const NAME(soft_row) *row = context;
     const soft_problem *problem = row->problem;
     const soft_range range = soft_chunk(problem->n, chunk);
     const ptrdiff_t offset = row->row * problem->n;
     REAL *value = (REAL *)problem->value + offset;
-    uint8_t *starts = problem->starts ? problem->starts + offset : NULL;
+    int32_t *numbers = problem->blocks ? problem->blocks + offset : NULL;
+    int32_t number = NAME(soft_last_number)(row, chunk);
     ptrdiff_t next = row->workspace->parts[chunk].block;
     NAME(soft_segments) segments;
     double shares[SOFT_SEGMENTS], share[SOFT_SEGMENTED];
@@ -213,9 +223,9 @@ static void NAME(soft_write_shares)(void *context, ptrdiff_t chunk) {
         const int length = left < SOFT_SEGMENTED ? left : SOFT_SEGMENTED;
         const int32_t *order = row->order + begin;
         const REAL *s = row->sorted + begin;
-        if (starts) memset(starts + begin, 1, (size_t)length);
         if (!NAME(soft_divide_strip)(row, begin, begin + length, &next, &segments)) {
             for (int i = 0; i < length; i++) value[order[i]] = (REAL)((double)begin + (i + 1));
+            for (int i = 0; numbers && i < length; i++) numbers[order[i]] = ++number;
             continue;
         }
         for (int k = 0; k <= segments.count; k++) {
@@ -223,9 +233,10 @@ static void NAME(soft_write_shares)(void *context, ptrdiff_t chunk) {
             shares[k] = block ? soft_positions(block) / block->sum : 0;
         }
         for (int i = 0; i < length; i++) share[i] = shares[segments.number[i]];
-        if (starts)
-            for (int i = 0; i < length; i++)
-                starts[begin + i] = segments.is_first[i] | (share[i] == 0);
+        for (int i = 0; numbers && i < length; i++) {
+            number += segments.is_first[i] | (share[i] == 0);
+            numbers[order[i]] = number;
+        }
         for (int i = 0; i < length; i++) {
             const double alone = (double)begin + (i + 1), product = share[i] * (double)s[i];
             share[i] = share[i] == 0 ? alone : product;
@@ -266,7 +277,6 @@ static void NAME(soft_write_rank)(NAME(soft_row) *row) {
         soft_run(row->workspace, NAME(soft_write_shares), row, n);
         return;
     }
-    if (row->problem->starts) soft_run(row->workspace, NAME(soft_write_starts), row, n);
     soft_run(row->workspace, NAME(soft_write_ranks), row, n);
 }
 

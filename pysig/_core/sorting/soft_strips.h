@@ -5,23 +5,18 @@
  * and where they do not, the rest is pooled with a stack.  Sums are those of exponentials relative to
  * one entry of the strip; a and b are what else a comparison needs:
  *     sort, kl     the sums of exp(-h i) and exp(-h m), over the m positions i of the block, from 0
- *     rank, exp    the sum of the positions, counted from 1 in the row, and the first, from 0
- * Several short rows may share a strip. */
+ *     rank, exp    the sum of the positions, counted from 1 in the row, and the first, from 0 */
 
 #ifndef PYSIG_SOFT_STRIPS_H
 #define PYSIG_SOFT_STRIPS_H
 
 enum { SOFT_ROUNDS = 10 };
 
-/* As SOFT_RANK_EXP, for several rows in one strip. */
-enum { SOFT_RANK_ROWS = SOFT_RANK_EXP + 1 };
-
 typedef struct {
     double sum[SOFT_STRIP], a[SOFT_STRIP], b[SOFT_STRIP];
     double pooled[SOFT_STRIP]; /* 1 where a block is pooled with the one before it, or 0 */
     double entry[SOFT_STRIP];  /* what the sums are of, if it is needed later */
-    double place[SOFT_STRIP];  /* several rows: how many entries of its row are before each */
-    double position;           /* one row: how many are before the first */
+    double position;           /* how many entries are before the first */
     int32_t start[SOFT_STRIP + 1];
     int blocks;
 } soft_strip;
@@ -30,23 +25,20 @@ typedef struct {
 /* Compares all blocks with those before them; returns whether any are to be pooled. */
 ALWAYS_INLINE int NAME(soft_compare)(int kind, const soft_workspace *workspace, soft_strip *strip) {
     double *a = strip->a, *b = strip->b, *pooled = strip->pooled;
-    const double *sum = strip->sum, *place = strip->place;
+    const double *sum = strip->sum;
     const int32_t *start = strip->start;
     const double position = strip->position;
     int64_t any = 0; /* as wide as the numbers compared, so that vectors have both */
     for (int k = 0; k < strip->blocks; k++) {
         const int length = start[k + 1] - start[k];
         const double m = (double)length;
-        b[k] = kind == SOFT_SORT_KL    ? workspace->decay[length]
-               : kind == SOFT_RANK_EXP ? position + start[k]
-                                       : place[start[k]];
+        b[k] = kind == SOFT_SORT_KL ? workspace->decay[length] : position + start[k];
         a[k] = kind == SOFT_SORT_KL ? workspace->geometric[length] : (b[k] + 0.5 * (m + 1)) * m;
     }
     pooled[0] = 0;
     for (int k = 1; k < strip->blocks; k++) {
         int64_t is_pooled = kind == SOFT_SORT_KL ? a[k - 1] * sum[k] <= b[k - 1] * a[k] * sum[k - 1]
                                                  : sum[k - 1] * a[k] >= sum[k] * a[k - 1];
-        if (kind == SOFT_RANK_ROWS) is_pooled &= b[k] != 0;
         pooled[k] = is_pooled ? 1.0 : 0.0;
         any |= is_pooled;
     }
@@ -87,8 +79,6 @@ static void NAME(soft_merge_rest)(int kind, const soft_workspace *workspace, sof
         for (; count; count--) {
             pair.sum[0] = strip->sum[count - 1];
             pair.start[0] = strip->start[count - 1];
-            pair.place[pair.start[0]] = strip->place[pair.start[0]];
-            pair.place[pair.start[1]] = strip->place[pair.start[1]];
             if (!NAME(soft_compare)(kind, workspace, &pair)) break;
             pair.sum[1] += pair.sum[0];
             pair.start[1] = pair.start[0];

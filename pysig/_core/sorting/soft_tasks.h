@@ -78,13 +78,6 @@ static void NAME(soft_refine_row)(const REAL *x, ptrdiff_t n, int sign, double *
 #endif
 }
 
-/* The permutation and the sorted entries of a row that stands in sorted keys. */
-static void NAME(soft_take_row)(const REAL *x, ptrdiff_t n, int sign, double *keys, int32_t *order,
-                                REAL *sorted, const soft_workspace *workspace) {
-    NAME(soft_take_keys)(keys, n, x, sign, soft_index_mask(n), order, sorted);
-    NAME(soft_refine_row)(x, n, sign, keys, order, sorted, workspace);
-}
-
 /* A row whose entries have been taken from the keys, which are overwritten. */
 static int NAME(soft_finish_taken)(const soft_problem *problem, ptrdiff_t row, double *keys,
                                    const soft_workspace *workspace) {
@@ -169,17 +162,16 @@ static int NAME(soft_finish_values)(const soft_problem *problem, ptrdiff_t row,
 static void NAME(soft_backward_rows)(const soft_problem *problem, ptrdiff_t first, ptrdiff_t last,
                                      const soft_workspace *workspace) {
     double *strength = problem->strength_gradient;
+    const int is_rank = problem->kind == SOFT_RANK_L2 || problem->kind == SOFT_RANK_KL;
+    NAME(soft_bundle) bundle = {0};
     for (ptrdiff_t row = first; row < last; row++) {
-        if (problem->kind == SOFT_RANK_L2)
-            NAME(soft_rank_backward_l2)(problem, row, workspace);
+        if (is_rank)
+            NAME(soft_rank_backward)(problem, row, &bundle, workspace);
         else
-            NAME(soft_sorted_backward)(problem, row, workspace);
-        if (!strength) continue;
-        if (problem->kind == SOFT_RANK_L2)
-            strength[row] = NAME(soft_rank_strength_l2)(problem, row, workspace);
-        else if (problem->kind == SOFT_RANK_KL)
-            strength[row] = NAME(soft_rank_strength_kl)(problem, row);
-        else
-            strength[row] = NAME(soft_sort_strength)(problem, row);
+            NAME(soft_sort_backward)(problem, row, workspace);
+        if (strength)
+            strength[row] = is_rank ? NAME(soft_rank_strength)(problem, row, workspace)
+                                    : NAME(soft_sort_strength)(problem, row);
     }
+    if (bundle.rows) NAME(soft_finish_bundle)(problem, &bundle);
 }

@@ -16,6 +16,7 @@
 #include "sorting/soft_rows.h"
 #include "sorting/soft_backward.h"
 #include "sorting/soft_tasks.h"
+#include "sorting/soft_lane_ranks.h"
 #include "sorting/soft_short.h"
 #include "sorting/soft_buckets.h"
 #undef REAL_MAX

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pysig._core.array import Array, boolean, check_residuals, empty, integer, namespace_of
+from pysig._core.array import Array, check_residuals, empty, integer, namespace_of
 from pysig.signatures import pieces
 from pysig.signatures import signature as whole
 from pysig.signatures.product import (
@@ -41,10 +41,11 @@ class SignatureWindowsResiduals(NamedTuple):
     depth: int
     length: int | None
     stride: int
+    inverse: bool
     scalar_term: bool
 
 
-def signature_windows(path, depth, *, length, stride=1, scalar_term=False):
+def signature_windows(path, depth, *, length, stride=1, inverse=False, scalar_term=False):
     """
     Compute the signatures of sliding or expanding windows of paths.
 
@@ -62,6 +63,8 @@ def signature_windows(path, depth, *, length, stride=1, scalar_term=False):
     stride : int
         Points from the beginning (with expanding windows, from the end) of one window to that of
         the next, at least 1.
+    inverse : bool
+        Give the inverse elements, the signatures of the windows run through backwards.
     scalar_term : bool
         Put the coefficient of the empty word, 1, in front.
 
@@ -101,10 +104,10 @@ def signature_windows(path, depth, *, length, stride=1, scalar_term=False):
     >>> np.allclose(windows[7], pysig.signature(path[70:120], 3))
     True
     """
-    return evaluate(check(path, depth, length, stride, scalar_term))
+    return evaluate(check(path, depth, length, stride, inverse, scalar_term))
 
 
-def signature_windows_forward(path, depth, *, length, stride=1, scalar_term=False):
+def signature_windows_forward(path, depth, *, length, stride=1, inverse=False, scalar_term=False):
     """
     Compute the signatures of windows, and what their gradient needs.
 
@@ -132,7 +135,7 @@ def signature_windows_forward(path, depth, *, length, stride=1, scalar_term=Fals
            [  1.],
            [ 10.]])
     """
-    residuals = check(path, depth, length, stride, scalar_term)
+    residuals = check(path, depth, length, stride, inverse, scalar_term)
     return evaluate(residuals), residuals
 
 
@@ -174,31 +177,31 @@ def signature_windows_backward(residuals, grad):
     with device_of(path):
         if residuals.length is None:
             return expanding_gradient(residuals, grad)
+        if not residuals.inverse:
+            return sliding_gradient(residuals, grad)
         gradient = namespace_of(path).zeros(path.shape, path.dtype)
-        if grad.size:
-            rows = (gradient.reshape(-1, *path.shape[-2:]), grad.reshape(-1, *shape[-2:]))
-            parts = separate_parts if is_sparse(residuals) else tabled_parts
-            add = add_separate_gradient if is_sparse(residuals) else add_tabled_gradient
-            for part in parts(residuals):
-                add(residuals, part, *rows)
+        reversed_path = backwards(residuals)
+        reversed_grad = namespace_of(path).ascontiguousarray(grad[..., ::-1, :])
+        used = gradient[..., : reversed_path.path.shape[-2], :]
+        used[...] = sliding_gradient(reversed_path, reversed_grad)[..., ::-1, :]
         return gradient
 
 
-def check(path, depth, length, stride, scalar_term):
+def check(path, depth, length, stride, inverse, scalar_term):
     """Check all arguments, and return them with arrays converted."""
-    residuals = whole.check(path, depth, False, None, None, False, scalar_term, None)
+    residuals = whole.check(path, depth, False, None, None, inverse, scalar_term, None)
     path = residuals.path
     stride = integer(stride, "stride", 1, np.iinfo(np.intp).max)
     if length is not None:
         length = integer(length, "length", 1, path.shape[-2])
     return SignatureWindowsResiduals(
-        path, residuals.depth, length, stride, boolean(scalar_term, "scalar_term")
+        path, residuals.depth, length, stride, residuals.inverse, residuals.scalar_term
     )
 
 
 def result_shape(residuals):
     """Return the shape of the signatures."""
-    path, depth, length, stride, scalar_term = residuals
+    path, depth, length, stride, _, scalar_term = residuals
     *batch, points, channels = path.shape
     if length is None:
         windows = (points - 1) // stride
@@ -213,16 +216,47 @@ def evaluate(residuals):
     with device_of(path):
         if residuals.length is None:
             return expanding(residuals)
-        shape = result_shape(residuals)
-        result = empty(namespace_of(path), shape, path.dtype, "the signatures")
-        if residuals.scalar_term:
-            result[..., 0] = 1
-        if result.size:
-            rows = result.reshape(-1, *shape[-2:])
-            sparse = is_sparse(residuals)
-            for part in (separate_parts if sparse else tabled_parts)(residuals):
-                (write_separate if sparse else write_tabled)(residuals, part, rows)
-        return result
+        if not residuals.inverse:
+            return sliding(residuals)
+        return namespace_of(path).ascontiguousarray(sliding(backwards(residuals))[..., ::-1, :])
+
+
+def backwards(residuals):
+    """Return the arguments for the same windows of the path run through backwards."""
+    path = residuals.path
+    used = (result_shape(residuals)[-2] - 1) * residuals.stride + residuals.length
+    path = namespace_of(path).ascontiguousarray(path[..., :used, :][..., ::-1, :])
+    return residuals._replace(path=path, inverse=False)
+
+
+# -------------------------------------------------------------------------------- sliding windows
+
+
+def sliding(residuals):
+    """Return the signatures of sliding windows."""
+    path, shape = residuals.path, result_shape(residuals)
+    result = empty(namespace_of(path), shape, path.dtype, "the signatures")
+    if residuals.scalar_term:
+        result[..., 0] = 1
+    if result.size:
+        rows = result.reshape(-1, *shape[-2:])
+        sparse = is_sparse(residuals)
+        for part in (separate_parts if sparse else tabled_parts)(residuals):
+            (write_separate if sparse else write_tabled)(residuals, part, rows)
+    return result
+
+
+def sliding_gradient(residuals, grad):
+    """Return the gradient of the path for that of sliding windows."""
+    path = residuals.path
+    gradient = namespace_of(path).zeros(path.shape, path.dtype)
+    if grad.size:
+        rows = (gradient.reshape(-1, *path.shape[-2:]), grad.reshape(-1, *grad.shape[-2:]))
+        parts = separate_parts if is_sparse(residuals) else tabled_parts
+        add = add_separate_gradient if is_sparse(residuals) else add_tabled_gradient
+        for part in parts(residuals):
+            add(residuals, part, *rows)
+    return gradient
 
 
 # ------------------------------------------------------------------------------ expanding windows
@@ -230,8 +264,8 @@ def evaluate(residuals):
 
 def whole_residuals(residuals):
     """Return the residuals of the signatures of all prefixes."""
-    path, depth, _, _, scalar_term = residuals
-    return whole.check(path, depth, True, None, None, False, scalar_term, None)
+    path, depth, _, _, inverse, scalar_term = residuals
+    return whole.check(path, depth, True, None, None, inverse, scalar_term, None)
 
 
 def expanding(residuals):
@@ -270,7 +304,7 @@ class SeparatePart(NamedTuple):
 
 def separate_parts(residuals):
     """Yield windows whose points take about TABLE_BYTES."""
-    path, _, length, stride, _ = residuals
+    path, _, length, stride, *_ = residuals
     xp = namespace_of(path)
     batch, windows = batch_size(path), result_shape(residuals)[-2]
     at_once = max(FEWEST_PIECES, TABLE_BYTES // (length * path.shape[-1] * path.itemsize))
@@ -304,7 +338,7 @@ def write_separate(residuals, part, result):
 def add_separate_gradient(residuals, part, gradient, grad):
     """Add the gradient of some windows to that of the path."""
     points = members_of(residuals, part)[:, part.points]
-    _, depth, length, stride, scalar_term = residuals
+    _, depth, length, stride, _, scalar_term = residuals
     arguments = whole.check(points, depth, False, None, None, False, scalar_term, None)
     grad = namespace_of(grad).ascontiguousarray(grad[part.members, part.windows])
     of_windows = whole.signature_backward(arguments, grad).path
@@ -331,7 +365,7 @@ class TabledPart(NamedTuple):
 
 def tabled_parts(residuals):
     """Yield windows of which the tables take about TABLE_BYTES."""
-    path, depth, length, stride, _ = residuals
+    path, depth, length, stride, *_ = residuals
     size, windows = length - 1, result_shape(residuals)[-2]
     of_piece = 2 * size * whole.count_words(path.shape[-1], depth) * path.itemsize
     at_once = max(FEWEST_PIECES, TABLE_BYTES // of_piece)
@@ -349,7 +383,7 @@ def tabled_parts(residuals):
 
 def tabled_part(residuals, members, chosen, windows):
     """Return what the windows are made of that begin in the pieces `chosen`."""
-    path, _, length, stride, _ = residuals
+    path, _, length, stride, *_ = residuals
     size, begin = length - 1, chosen.start * (length - 1)
     windows = slice(-(-begin // stride), min(-(-chosen.stop * size // stride), windows))
     starts = stride * np.arange(windows.start, windows.stop) - begin
@@ -382,7 +416,7 @@ def tables_of(residuals, part):
 
 def write_tabled(residuals, part, result):
     """Write the signatures of some windows."""
-    path, depth, _, _, scalar_term = residuals
+    path, depth, *_, scalar_term = residuals
     _, _, tables = tables_of(residuals, part)
     product = result[part.members, part.windows]
     if not product.flags.c_contiguous:

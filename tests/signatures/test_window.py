@@ -19,25 +19,25 @@ def bounds_of(path: np.ndarray, depth: int) -> float:
     return 1e-15 * depth * np.exp(np.abs(np.diff(path, axis=-2)).sum(axis=(-2, -1)).max(initial=0))
 
 
-def expected_windows(path, depth, length, stride, scalar_term=False):
+def expected_windows(path, depth, length, stride, inverse=False):
     points = path.shape[-2]
     if length is None:
         ends = range(stride + 1, points + 1, stride)
         slices = [slice(0, end) for end in ends]
     else:
         slices = [slice(i, i + length) for i in range(0, points - length + 1, stride)]
-    values = [pysig.signature(path[..., s, :], depth, scalar_term=scalar_term) for s in slices]
-    words = pysig.signature_channels(path.shape[-1], depth, scalar_term)
+    values = [pysig.signature(path[..., s, :], depth, inverse=inverse) for s in slices]
+    words = pysig.signature_channels(path.shape[-1], depth)
     return np.stack(values, axis=-2) if values else np.zeros((*path.shape[:-2], 0, words))
 
 
-def expected_gradient(path, depth, length, stride, grad):
+def expected_gradient(path, depth, length, stride, inverse, grad):
     gradient = np.zeros(path.shape)
     for i in range(grad.shape[-2]):
         s = slice(0, (i + 1) * stride + 1)
         if length is not None:
             s = slice(i * stride, i * stride + length)
-        _, residuals = pysig.signature_forward(path[..., s, :], depth)
+        _, residuals = pysig.signature_forward(path[..., s, :], depth, inverse=inverse)
         gradient[..., s, :] += pysig.signature_backward(residuals, grad[..., i, :].copy()).path
     return gradient
 
@@ -53,10 +53,13 @@ def short_path(rng, *shape):
     st.integers(1, 60),
     st.integers(1, 12),
     st.integers(1, 60),
+    st.booleans(),
     st.sampled_from([2**22, 1]),
     st.integers(0, 2**32 - 1),
 )
-def test_windows_and_their_gradient(batch, channels, depth, points, stride, length, room, seed):
+def test_windows_and_their_gradient(
+    batch, channels, depth, points, stride, length, inverse, room, seed
+):
     rng = np.random.default_rng(seed)
     path = short_path(rng, *batch, points, channels)
     length = length if length <= points else None
@@ -64,14 +67,14 @@ def test_windows_and_their_gradient(batch, channels, depth, points, stride, leng
         patch.setattr(windows_file, "TABLE_BYTES", room)
         patch.setattr(windows_file, "FEWEST_PIECES", 3)
         value, residuals = pysig.signature_windows_forward(
-            path, depth, length=length, stride=stride
+            path, depth, length=length, stride=stride, inverse=inverse
         )
-        expected = expected_windows(path, depth, length, stride)
+        expected = expected_windows(path, depth, length, stride, inverse)
         assert value.shape == expected.shape
         np.testing.assert_allclose(value, expected, rtol=0, atol=8 * bounds_of(path, depth))
         grad = rng.standard_normal(value.shape)
         gradient = pysig.signature_windows_backward(residuals, grad)
-    reference = expected_gradient(path, depth, length, stride, grad)
+    reference = expected_gradient(path, depth, length, stride, inverse, grad)
     scale = np.abs(reference).max(initial=1)
     np.testing.assert_allclose(gradient, reference, rtol=0, atol=1e-13 * scale)
 

@@ -104,10 +104,14 @@ static void NAME(turn_any)(NAME(two_lanes) *two, const VEC *letters, VEC *gradie
                            ptrdiff_t channels) {
     switch (channels) {
         case 1: NAME(turn_letters)(two, letters, gradient, steps, 1); break;
+#if LANES >= 4
         case 2: NAME(turn_letters)(two, letters, gradient, steps, 2); break;
         case 3: NAME(turn_letters)(two, letters, gradient, steps, 3); break;
+#endif
+#if LANES >= 8
         case 4: NAME(turn_letters)(two, letters, gradient, steps, 4); break;
         case 5: NAME(turn_letters)(two, letters, gradient, steps, 5); break;
+#endif
         default: NAME(turn_letters)(two, letters, gradient, steps, channels);
     }
 }

@@ -33,6 +33,11 @@ MINIMUM_ROUNDS = 3  # made even beyond the budget, up to this many times the bud
 LARGEST_BURST = 50
 MATRIX_SIZE = 384  # of the reference matrix product; larger ones run at the same rate
 
+# Asked for before OpenMP is loaded, which binds this thread to one of them if OMP_PROC_BIND is set.
+PROCESSORS = (
+    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+)
+
 
 def _nothing() -> None:
     pass
@@ -236,9 +241,7 @@ def machine() -> dict[str, object]:
 
 
 def available_processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return PROCESSORS
 
 
 def load_average() -> str:

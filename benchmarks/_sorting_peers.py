@@ -118,11 +118,17 @@ class CellMeasurement:
         self.cell.timings = interleave(contenders, self.settings.budget)
         return self.cell
 
+    def set_num_threads(self, threads: int) -> None:
+        """For all: torch sets the maximum of OpenMP, which the two share and pysig heeds."""
+        pysig.set_num_threads(threads)
+        if self.settings.peer is not None:
+            self.settings.peer.set_num_threads(threads)
+
     def own_contenders(self, function: Function, threads: int) -> dict[Key, Contender]:
         return {
             Key("pysig", str(function), operation, threads): Contender(
                 own_call(function, operation, self.x, self.grad),
-                partial(pysig.set_num_threads, threads),
+                partial(self.set_num_threads, threads),
             )
             for operation in self.own_operations(function, threads)
         }
@@ -143,7 +149,7 @@ class CellMeasurement:
         return {
             Key(peer.name, str(function), operation, threads): Contender(
                 peer.call(function, operation, self.x, self.grad),
-                partial(peer.set_num_threads, threads),
+                partial(self.set_num_threads, threads),
             )
             for operation in operations
         }

@@ -55,7 +55,7 @@ typedef struct {
 enum {
     SOFT_CHUNK = 32768, /* entries of a long row that one thread works on at a time; even */
     SOFT_STRIP = 256,   /* entries that are pooled at a time */
-    SOFT_TOGETHER = 4,  /* short rows of which the gradients are computed at a time */
+    SOFT_TOGETHER = 4,  /* short rows, or parts of long ones, whose gradients are summed in turns */
     /* Entries whose results are written at a time, and segments that they may have. */
     SOFT_SEGMENTED = 128,
     SOFT_SEGMENTS = SOFT_SEGMENTED + 2

@@ -234,24 +234,38 @@ static void NAME(soft_sum_chunk)(void *context, ptrdiff_t chunk) {
                                      : NAME(soft_sum)(grad, length, 0);
 }
 
+/* Adds an entry to the table of sums. */
+ALWAYS_INLINE void NAME(soft_add_entry)(const NAME(soft_means) *job, ptrdiff_t table, ptrdiff_t i,
+                                        int is_kl) {
+    const soft_problem *problem = job->problem;
+    const ptrdiff_t place = job->row * problem->n + i;
+    const ptrdiff_t k = table * job->count + problem->blocks[place];
+    const double grad = (double)((const REAL *)problem->grad)[place];
+    job->sums[k] += is_kl ? grad * (double)((const REAL *)problem->value)[place] : grad;
+    job->lengths[k]++;
+}
+
+/* Entries far from each other take turns: neighbours often share a block, and wait for each other. */
+ALWAYS_INLINE void NAME(soft_add_entries)(const NAME(soft_means) *job, ptrdiff_t table,
+                                          soft_range range, int is_kl) {
+    const ptrdiff_t part = (range.end - range.begin) / SOFT_TOGETHER;
+    for (ptrdiff_t i = range.begin; i < range.begin + part; i++)
+        for (int j = 0; j < SOFT_TOGETHER; j++)
+            NAME(soft_add_entry)(job, table, i + j * part, is_kl);
+    for (ptrdiff_t i = range.begin + SOFT_TOGETHER * part; i < range.end; i++)
+        NAME(soft_add_entry)(job, table, i, is_kl);
+}
+
 static void NAME(soft_fill_table)(void *context, ptrdiff_t table) {
     const NAME(soft_means) *job = context;
-    const soft_problem *problem = job->problem;
-    const ptrdiff_t n = problem->n, offset = job->row * n;
-    const soft_range range = soft_tables_part(n, table, job->tables);
-    const int32_t *blocks = problem->blocks + offset;
-    const REAL *grad = (const REAL *)problem->grad + offset;
-    const REAL *ranks = (const REAL *)problem->value + offset;
-    double *sums = job->sums + table * job->count;
-    int32_t *lengths = job->lengths + table * job->count;
-    memset(sums, 0, (size_t)job->count * sizeof *sums);
-    memset(lengths, 0, (size_t)job->count * sizeof *lengths);
-    if (problem->kind == SOFT_RANK_KL)
-        for (ptrdiff_t i = range.begin; i < range.end; i++)
-            sums[blocks[i]] += (double)ranks[i] * (double)grad[i];
+    const soft_range range = soft_tables_part(job->problem->n, table, job->tables);
+    const ptrdiff_t offset = table * job->count;
+    memset(job->sums + offset, 0, (size_t)job->count * sizeof *job->sums);
+    memset(job->lengths + offset, 0, (size_t)job->count * sizeof *job->lengths);
+    if (job->problem->kind == SOFT_RANK_KL)
+        NAME(soft_add_entries)(job, table, range, 1);
     else
-        for (ptrdiff_t i = range.begin; i < range.end; i++) sums[blocks[i]] += (double)grad[i];
-    for (ptrdiff_t i = range.begin; i < range.end; i++) lengths[blocks[i]]++;
+        NAME(soft_add_entries)(job, table, range, 0);
 }
 
 static void NAME(soft_subtract_means)(void *context, ptrdiff_t chunk) {

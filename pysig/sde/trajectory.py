@@ -16,8 +16,6 @@ from pysig.sde.fields import FEW, operations_of
 
 UPDATES = ("update", "outer")
 LARGEST_ROW = 4096  # numbers; longer ones are better shared among threads
-
-
 STATE, OTHERS = 0, 1  # residuals: those that belong to the state, and those of this step
 
 

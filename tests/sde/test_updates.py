@@ -116,6 +116,8 @@ def test_what_is_missing_or_not_in_order(rng):
     assert (updates.inner(H, w, ((c, None, y), (c, g, None))) == 0).all()
     with pytest.raises(ValueError, match="unlike the first one"):
         updates.sum(update, H, w[:1], (y,), (y,), (g, None))
+    with pytest.raises(ValueError, match="must come with its space-time area"):
+        updates.outer((H, w, Combination(area=1), y))
     with pytest.raises(ValueError, match="at most 4 states"):
         Sum((1,) * 5)
 

@@ -238,3 +238,22 @@ def test_what_is_not_compiled(monkeypatch):
         pysig.sdeint(fields.Scale(np.float32(1)), g, y0, ts, brownian, dt=0.1, method="heun")
     with pytest.raises(FloatingPointError, match="drift at t"):
         pysig.sdeint(fields.Scale(1e200), g, y0, ts, brownian, dt=0.1, method="heun")
+
+
+def test_parameters_that_were_replaced():
+    """Parameters that are not in order work; those of another shape or type are refused."""
+    y0, ts, brownian = arguments("heun", "diagonal")
+    matrix = np.arange(9.0).reshape(3, 3) / 10
+    field = fields.Linear(matrix)
+    field.parameters = (np.asfortranarray(matrix),)
+    options: dict[str, Any] = {"dt": 0.1, "method": "heun"}
+    wanted = pysig.sdeint(fields.Linear(matrix), fields.Scale(0.1), y0, ts, brownian, **options)
+    found = pysig.sdeint(field, fields.Scale(0.1), y0, ts, brownian, **options)
+    assert_array_equal(found, wanted)
+    field.parameters = (matrix.astype(np.float32),)
+    with pytest.raises(TypeError, match="y must be float32"):
+        pysig.sdeint(field, fields.Scale(0.1), y0, ts, brownian, **options)
+    perceptron = fields.MLP((D, 4, D), seed=1)
+    perceptron.parameters = (*perceptron.parameters[:3], np.zeros(D + 1))
+    with pytest.raises(ValueError, match="shape"):
+        pysig.sdeint(perceptron, fields.Scale(0.1), y0, ts, brownian, **options)

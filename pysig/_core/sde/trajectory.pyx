@@ -163,7 +163,8 @@ cdef class Trajectory:
             count = 0
             if name == "scale" or name == "constant":
                 operation.kind = FIELD_SCALE if name == "scale" else FIELD_CONSTANT
-                operation.numbers = self.keep(rest[0])
+                shapes = [(), (outputs,)] if name == "scale" else [rest[0].shape]
+                operation.numbers = self.keep(rest[0], shapes)
                 operation.size = count = rest[0].size
             elif name == "activation":
                 operation.kind = FIELD_ACTIVATION
@@ -175,16 +176,19 @@ cdef class Trajectory:
                 operation.one.inputs = inputs
                 operation.one.outputs = outputs
                 operation.one.stride = weight.shape[1]
-                operation.one.weight = self.keep(weight)
-                operation.one.bias = self.keep(
-                    np.zeros(outputs, weight.dtype) if bias is None else bias
-                )
+                bias = np.zeros(outputs, weight.dtype) if bias is None else bias
+                operation.one.weight = self.keep(weight, [(outputs, inputs), (outputs, inputs + 1)])
+                operation.one.bias = self.keep(bias, [(outputs,)])
                 count = weight.size + outputs
             self.t.parameters += count
             self.t.largest = max(self.t.largest, count)
         return 0
 
-    cdef const void *keep(self, array) except? NULL:
+    cdef const void *keep(self, array, shapes) except? NULL:
+        """Where the numbers of a parameter are, which must have one of the shapes."""
+        array = np.require(array, np.float64 if self.is_double else np.float32, ["C", "A"])
+        if array.shape not in shapes:
+            raise ValueError(f"a parameter must have a shape of {shapes}, not {array.shape}")
         self.kept.append(array)
         return address(array)
 

@@ -189,6 +189,21 @@ def test_ordinary_equations(damping, monkeypatch):
     assert len(runs) == 4
 
 
+def test_controlled_equations(monkeypatch):
+    """A path is noise like any other."""
+    runs = count_runs(monkeypatch)
+    _, field = make_fields("general", np.float64)
+    y0, _, _ = arguments("heun", "general")
+    path = np.cos(np.arange(BATCH * 20 * M)).reshape(BATCH, 20, M)
+    for method in ("reversible_heun", "midpoint"):
+        both = [
+            pysig.cdeint(each, y0, path, ts=[0, 2.5, 19], dt=0.7, method=method)
+            for each in (field, Interpreted(field))
+        ]
+        assert_allclose(both[0], both[1], rtol=0, atol=1e-12)
+    assert len(runs) == 2
+
+
 def test_threads_and_batches(keep_num_threads):
     """Results do not depend on the number of threads, and rows not on each other."""
     f, g = fields.Scale(0.1), fields.Scale([0.2, 0.3, 0.4])

@@ -62,9 +62,8 @@ typedef struct {
 } instruction;
 
 typedef struct {
-    /* rows of the batch, and the numbers of a row in a state, a value of the diffusion, the noise */
-    ptrdiff_t rows, channels, diffusion, noise;
-    ptrdiff_t m; /* for matrices, or 1 */
+    ptrdiff_t rows, channels, noise; /* rows of the batch, numbers of a row in a state, and in W */
+    ptrdiff_t m;                     /* for matrices, or 1 */
     int is_diagonal;
     field_program field[2]; /* drift and diffusion */
     int instructions, slots, states;

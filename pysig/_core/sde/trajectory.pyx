@@ -44,7 +44,7 @@ cdef extern from "sde/trajectory.h" nogil:
         update_combination combination[8]
 
     ctypedef struct trajectory:
-        Py_ssize_t rows, channels, diffusion, noise, m
+        Py_ssize_t rows, channels, noise, m
         int is_diagonal
         field_program field[2]
         int instructions, slots, states
@@ -103,7 +103,6 @@ cdef class Trajectory:
         self.is_double = is_double
         self.t.rows = rows
         self.t.channels = channels
-        self.t.diffusion = diffusion
         self.t.noise = noise
         self.t.m = max(diffusion // channels, 1)
         self.t.is_diagonal = self.t.m == 1 and noise in (0, channels)

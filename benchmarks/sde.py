@@ -203,9 +203,10 @@ def memory_section(options: argparse.Namespace, report: Report, peers: Sequence[
         for steps in MEMORY_STEPS:
             progress(f"memory, {noise}, {steps} steps")
             growth[steps] = in_fresh_process(partial(growth_of_gradient, noise_channels, steps))
-        flat = growth[MEMORY_STEPS[-1]] / growth[MEMORY_STEPS[0]]
+        few, many = MEMORY_STEPS[0], MEMORY_STEPS[-1]
+        each = (growth[many] - growth[few]) / (many - few) / problems.perceptrons(None).y0.nbytes
         verdict = report.judge(
-            "memory of 10 000 steps, times that of 10", noise, (flat, flat), 1.25, at_most=True
+            "memory of one step more, times a state", noise, (each, each), 0.01, at_most=True
         )
         rows.append([noise, *(f"{growth[steps] / 2**20:.1f}" for steps in MEMORY_STEPS), verdict])
         results[noise] = growth

@@ -242,8 +242,7 @@ class Linear(Field):
         matrix, *bias = self.parameters
         if inputs != matrix.shape[1]:
             return None
-        bias = bias[0] if bias else np.zeros(len(matrix), matrix.dtype)
-        return [("layer", inputs, len(matrix), NO_ACTIVATION, matrix, bias)]
+        return [("layer", inputs, len(matrix), NO_ACTIVATION, matrix, bias[0] if bias else None)]
 
     def forward(self, t, y):
         """Return the value, of shape (..., outputs), and the residuals."""

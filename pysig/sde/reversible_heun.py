@@ -76,6 +76,7 @@ class ReversibleHeun:
 
     needs_area = False
     is_reversible = True
+    adjoint = Adjoint
 
     def start(self, system, t, y):
         """Return the state at the beginning."""

@@ -169,7 +169,8 @@ def sdeint(
     -----
     Exceptions from a step, those of the fields included, get a note that says which step it was.
     Memory beside the result: a few states, some noise, at most 1 MiB unless that of one step is
-    more, and some 50 bytes a step.
+    more, and some 50 bytes a step. With fields of `pysig.sde.fields`, if their layers are small,
+    many steps are done in one call of compiled code.
 
     Examples
     --------
@@ -519,6 +520,10 @@ def backward_reversibly(method, system, noise, residuals, grad_ys, gradients):
     last, row = len(times) - 1, len(outputs) - 1
     k = last
     try:
+        if gradients is None and isinstance(method, ReversibleHeun):
+            grad_y0 = trajectory.march_back(method, system, noise, residuals, grad_ys)
+            if grad_y0 is not None:
+                return grad_ys[0] + grad_y0
         adjoint = method.start_backward(system, times[last], residuals.states[0])
         increments = noise.backwards(0, last)
         for k in range(last - 1, -1, -1):

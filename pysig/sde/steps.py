@@ -86,6 +86,23 @@ class Noise:
             yield start, end, None if self.brownian is None else self.arrays(start, end)
             start = end
 
+    def blocks_back(self, steps):
+        """Yield blocks from the last on, as `blocks` does, with the increment of one more step.
+
+        After the last step, which has none, comes its own.
+        """
+        for end in range(steps, 0, -self.block):
+            start = max(end - self.block, 0)
+            if self.brownian is None:
+                yield start, end, None
+            elif end < steps:
+                yield start, end, self.arrays(start, end + 1)
+            else:
+                parts = [
+                    np.append(part, part[-1:], 0) for part in parts_of(self.arrays(start, end))
+                ]
+                yield start, end, tuple(parts) if len(parts) > 1 else parts[0]
+
     def arrays(self, start, end):
         """Return what `brownian.increments` gives, checked."""
         parts = self.needed(self.brownian.increments(self.times[start : end + 1]))

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import pysig
-from pysig.sde import fields, solve, trajectory
+from pysig.sde import fields, trajectory
 
 BATCH, D, M = 7, 3, 2
 METHODS = ["reversible_heun", "heun", "midpoint", "euler_heun", "euler", "milstein", "srk"]
@@ -80,25 +80,92 @@ def test_solution(method, noise, dtype, monkeypatch):
     assert_allclose(compiled, plain, rtol=0, atol=100 * np.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize("method", ["reversible_heun", "heun", "srk"])
-def test_gradients(method, monkeypatch):
+def gradients(fs, ys_to_grad, *args, **options):
+    """Return all gradients as a list of arrays."""
+    ys, residuals = pysig.sdeint_forward(*fs, *args, **options)
+    result = pysig.sdeint_backward(residuals, ys_to_grad(ys))
+    leaves = [result.y0]
+    for parameters in (result.drift_parameters, result.diffusion_parameters):
+        leaves += [] if parameters is None else list(parameters)
+    return leaves
+
+
+def count_runs_back(monkeypatch):
+    """Return a list that gets an entry for each solution that went back in compiled code."""
+    runs = []
+    march_back = trajectory.march_back
+
+    def counting(*args):
+        result = march_back(*args)
+        if result is not None:
+            runs.append(args)
+        return result
+
+    monkeypatch.setattr(trajectory, "march_back", counting)
+    return runs
+
+
+def assert_gradients_agree(one, other, dtype=np.float64):
+    assert len(one) == len(other)
+    for first, second in zip(one, other, strict=True):
+        assert first.shape == second.shape
+        assert first.dtype == second.dtype == dtype
+        atol = 500 * np.finfo(dtype).eps * (np.abs(second).max() + 1)
+        assert_allclose(first, second, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("noise", ["diagonal", "scalar", "additive", "general"])
+def test_gradients(noise, dtype, monkeypatch):
+    """Steps back in compiled code, over several blocks of noise and of rows."""
+    runs = count_runs_back(monkeypatch)
+    monkeypatch.setattr("pysig.sde.steps.BLOCK_STEPS", 10)
+    f, g = make_fields(noise, dtype)
+    args = arguments("reversible_heun", noise, dtype, batch=250)
+    options = {"dt": 0.03, "noise": noise}
+    compiled = gradients((f, g), np.cos, *args, **options)
+    assert len(runs) == 1
+    plain = gradients((Interpreted(f), Interpreted(g)), np.cos, *args, **options)
+    assert len(runs) == 1
+    assert_gradients_agree(compiled, plain, dtype)
+
+
+@pytest.mark.parametrize(
+    "fs",
+    [
+        (fields.Scale(-0.5), None),
+        (None, fields.Scale([0.1, 0.2, 0.3])),
+        (fields.Linear(np.eye(D) / 3), fields.Linear(np.eye(D) / 4, bias=[0.1, 0.2, 0.3])),
+        (fields.Reshape((D,)), fields.Constant([0.1, 0.2, 0.3])),
+        (fields.Activation("tanh"), fields.MLP((D, 2, D), "silu", final="lipswish", seed=1)),
+    ],
+)
+def test_gradients_of_all_fields(fs, monkeypatch):
+    """One of the fields may be missing, and have no parameters; one step, and many."""
+    runs = count_runs_back(monkeypatch)
+    y0, ts, brownian = arguments("reversible_heun", "diagonal")
+    brownian = None if fs[1] is None else brownian
+    for dt in (1.0, 0.007):
+        compiled = gradients(fs, np.cos, y0, ts, brownian, dt=dt)
+        plain = gradients(
+            [field and Interpreted(field) for field in fs], np.cos, y0, ts, brownian, dt=dt
+        )
+        assert_gradients_agree(compiled, plain)
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize("method", ["heun", "srk"])
+def test_stored_states(method, monkeypatch):
     """What the forward pass keeps is the same, whichever way it went."""
     runs = count_runs(monkeypatch)
     f, g = make_fields("diagonal", np.float64)
-    results = []
-    for fs in ((f, g), (Interpreted(f), Interpreted(g))):
-        ys, residuals = pysig.sdeint_forward(
-            *fs, *arguments(method, "diagonal"), dt=0.03, method=method
-        )
-        assert len(residuals.states) == (
-            1 if method == "reversible_heun" else len(residuals.states)
-        )
-        results.append(pysig.sdeint_backward(residuals, np.cos(ys)))
+    args = arguments(method, "diagonal")
+    both = [
+        gradients(fs, np.cos, *args, dt=0.03, method=method)
+        for fs in ((f, g), (Interpreted(f), Interpreted(g)))
+    ]
     assert len(runs) == 1
-    for one, other in zip(*(solve.SdeintGradients(*r)[:3] for r in results), strict=True):
-        for first, second in zip(*((x if isinstance(x, tuple) else (x,)) for x in (one, other)),
-                                 strict=True):  # fmt: skip
-            assert_allclose(first, second, rtol=1e-12, atol=1e-13)
+    assert_gradients_agree(both[0], both[1])
 
 
 @pytest.mark.parametrize("damping", [1.0, 0.8])
@@ -122,6 +189,21 @@ def test_ordinary_equations(damping, monkeypatch):
     assert len(runs) == 4
 
 
+def test_controlled_equations(monkeypatch):
+    """A path is noise like any other."""
+    runs = count_runs(monkeypatch)
+    _, field = make_fields("general", np.float64)
+    y0, _, _ = arguments("heun", "general")
+    path = np.cos(np.arange(BATCH * 20 * M)).reshape(BATCH, 20, M)
+    for method in ("reversible_heun", "midpoint"):
+        both = [
+            pysig.cdeint(each, y0, path, ts=[0, 2.5, 19], dt=0.7, method=method)
+            for each in (field, Interpreted(field))
+        ]
+        assert_allclose(both[0], both[1], rtol=0, atol=1e-12)
+    assert len(runs) == 2
+
+
 def test_threads_and_batches(keep_num_threads):
     """Results do not depend on the number of threads, and rows not on each other."""
     f, g = fields.Scale(0.1), fields.Scale([0.2, 0.3, 0.4])
@@ -134,8 +216,15 @@ def test_threads_and_batches(keep_num_threads):
     assert_array_equal(results[0], results[1])
     assert_array_equal(results[0], results[2])
     few = pysig.sdeint(f, g, *arguments("srk", "diagonal", batch=2), dt=0.02, method="srk")
-    y0 = arguments("srk", "diagonal", batch=2)[0]
-    assert few.shape == (5, *y0.shape)
+    assert few.shape == (5, 2, D)
+    drift, diffusion = make_fields("general", np.float64)
+    both = []
+    for threads in (1, 3):
+        pysig.set_num_threads(threads)
+        args = arguments("reversible_heun", "general", batch=300)
+        both.append(gradients((drift, diffusion), np.cos, *args, dt=0.01, noise="general"))
+    for one, other in zip(*both, strict=True):
+        assert_array_equal(one, other)
 
 
 def test_what_is_not_compiled(monkeypatch):
@@ -164,3 +253,22 @@ def test_what_is_not_compiled(monkeypatch):
         pysig.sdeint(fields.Scale(np.float32(1)), g, y0, ts, brownian, dt=0.1, method="heun")
     with pytest.raises(FloatingPointError, match="drift at t"):
         pysig.sdeint(fields.Scale(1e200), g, y0, ts, brownian, dt=0.1, method="heun")
+
+
+def test_parameters_that_were_replaced():
+    """Parameters that are not in order work; those of another shape or type are refused."""
+    y0, ts, brownian = arguments("heun", "diagonal")
+    matrix = np.arange(9.0).reshape(3, 3) / 10
+    field = fields.Linear(matrix)
+    field.parameters = (np.asfortranarray(matrix),)
+    options: dict[str, Any] = {"dt": 0.1, "method": "heun"}
+    wanted = pysig.sdeint(fields.Linear(matrix), fields.Scale(0.1), y0, ts, brownian, **options)
+    found = pysig.sdeint(field, fields.Scale(0.1), y0, ts, brownian, **options)
+    assert_array_equal(found, wanted)
+    field.parameters = (matrix.astype(np.float32),)
+    with pytest.raises(TypeError, match="y must be float32"):
+        pysig.sdeint(field, fields.Scale(0.1), y0, ts, brownian, **options)
+    perceptron = fields.MLP((D, 4, D), seed=1)
+    perceptron.parameters = (*perceptron.parameters[:3], np.zeros(D + 1))
+    with pytest.raises(ValueError, match="shape"):
+        pysig.sdeint(perceptron, fields.Scale(0.1), y0, ts, brownian, **options)

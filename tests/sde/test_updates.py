@@ -23,7 +23,7 @@ SHAPES = [
     ((3, 700), (3, 700), (3, 700)),
     ((5, 4), (5, 4), (5, 1)),  # scalar
     ((2, 300), (2, 300), (2, 1)),
-    *(((3, d), (3, d, m), (3, m)) for d in (1, 2, 5, 37) for m in (1, 2, 3, 8, 19)),
+    *(((3, d), (3, d, m), (3, m)) for d in (1, 2, 5, 37) for m in (1, 2, 3, 4, 8, 19)),
     ((2, 2), (2, 2, 600), (2, 600)),
     ((2, 3, 4), (2, 3, 4, 2), (2, 3, 2)),
 ]
@@ -116,6 +116,8 @@ def test_what_is_missing_or_not_in_order(rng):
     assert (updates.inner(H, w, ((c, None, y), (c, g, None))) == 0).all()
     with pytest.raises(ValueError, match="unlike the first one"):
         updates.sum(update, H, w[:1], (y,), (y,), (g, None))
+    with pytest.raises(ValueError, match="must come with its space-time area"):
+        updates.outer((H, w, Combination(area=1), y))
     with pytest.raises(ValueError, match="at most 4 states"):
         Sum((1,) * 5)
 

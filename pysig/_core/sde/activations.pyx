@@ -122,8 +122,20 @@ cdef layer make_layer(bint is_double, int kind, Py_ssize_t rows, double t, Py_ss
     one.weight = address(weight, &numbers)
     one.bias = address(bias, &outputs)
     one.outputs = outputs // item
-    one.stride = numbers // outputs
+    one.stride = numbers // max(outputs, 1)
+    if one.stride * outputs != numbers or one.stride - inputs not in (0, 1):
+        raise ValueError(
+            f"a layer of {inputs} inputs cannot have a weight of the shape {weight.shape} and a "
+            f"bias of the shape {bias.shape}"
+        )
     return one
+
+
+cdef int check_size(Py_ssize_t size, const layer *one, bint is_double) except -1:
+    """Raise ValueError unless so many bytes are those of the layer's value."""
+    if size != one.rows * one.outputs * (8 if is_double else 4):
+        raise ValueError(f"the value of a layer must have {one.outputs} channels")
+    return 0
 
 
 def layer_forward(bint is_double, int kind, Py_ssize_t rows, double t, x, weight, bias, value,
@@ -141,15 +153,16 @@ def layer_forward(bint is_double, int kind, Py_ssize_t rows, double t, x, weight
         slopes = address(derivative, &other, PyBUF_WRITABLE)
     cdef layer one = make_layer(is_double, kind, rows, t, size // (8 if is_double else 4) // rows,
                                 weight, bias)
+    check_size(other, &one, is_double)
     layers_forward(is_double, LEVEL, &one, numbers, values, slopes)
 
 
 def layer_backward(bint is_double, Py_ssize_t rows, double t, x, weight, bias, derivative, grad,
                    scratch, grad_weight, grad_bias, grad_x):
     """Write the gradients of a layer; derivative and scratch, an array as grad, may be None."""
-    cdef Py_ssize_t size = 0, other = 0
+    cdef Py_ssize_t size = 0, other = 0, of_grad = 0
     cdef const void *numbers = address(x, &size)
-    cdef const void *gradients = address(grad, &other)
+    cdef const void *gradients = address(grad, &of_grad)
     cdef const void *slopes = NULL
     cdef void *products = NULL
     cdef void *weights = address(grad_weight, &other, PyBUF_WRITABLE)
@@ -160,5 +173,6 @@ def layer_backward(bint is_double, Py_ssize_t rows, double t, x, weight, bias, d
         products = address(scratch, &other, PyBUF_WRITABLE)
     cdef layer one = make_layer(is_double, 0, rows, t, size // (8 if is_double else 4) // rows,
                                 weight, bias)
+    check_size(of_grad, &one, is_double)
     layers_backward(is_double, LEVEL, &one, numbers, slopes, gradients, products, weights, biases,
                     states)

@@ -1,4 +1,5 @@
-/* Whole steps of a solver on the CPU, for fields that are made of a few operations.
+/* Whole steps of a solver on the CPU, for fields that are made of a few operations, and the steps back
+ * of the reversible Heun method, with the gradients.
  *
  * A step is a list of instructions: updates (updates.h), and evaluations of drift and diffusion.  It
  * is what trajectory.py has noted while a method of pysig/sde made a step.  Instructions work on
@@ -20,7 +21,13 @@
 #include "sde/updates.h"
 
 enum { FIELD_SCALE, FIELD_CONSTANT, FIELD_ACTIVATION, FIELD_LAYER };
-enum { TRAJECTORY_UPDATE, TRAJECTORY_DRIFT, TRAJECTORY_DIFFUSION };
+enum { TRAJECTORY_UPDATE, TRAJECTORY_OUTER, TRAJECTORY_EVALUATE, TRAJECTORY_PULL_BACK };
+enum {
+    TRAJECTORY_Z = 1,
+    TRAJECTORY_F,
+    TRAJECTORY_G,
+    TRAJECTORY_GRADIENT
+}; /* slots, on the way back */
 enum { TRAJECTORY_MOST = 8, TRAJECTORY_SLOTS = 32 };
 
 /* One operation of a field, from `inputs` numbers of a row to `outputs`. */
@@ -29,39 +36,46 @@ typedef struct {
     ptrdiff_t inputs, outputs;
     const void *numbers; /* the factor or the constant, of `size` numbers */
     ptrdiff_t size;
-    layer one; /* a layer; of an activation, its kind */
+    layer one;           /* a layer; of an activation, its kind */
+    ptrdiff_t kept;      /* where the residuals begin, in numbers of a row: input and derivative */
+    ptrdiff_t parameter; /* where the gradients of its parameters begin */
 } field_operation;
 
 typedef struct {
     int count;
     field_operation *operation;
+    ptrdiff_t kept; /* numbers of a row in all residuals */
 } field_program;
 
 typedef struct {
     int kind, out;
-    /* an evaluation */
-    int point;
+    /* an evaluation, or its gradient: the field, 0 or 1, the point or the gradient of the value, and
+     * which residuals are written or read: none (-1), those of the state (0) or others (1) */
+    int field, point, residuals;
     double time; /* from the beginning of the step, in steps */
-    /* an update; the weight of an array is weight + weight_of_h h */
+    /* an update; the weight of an array is that of 1, h, and the length of the step after this one,
+     * whose noise some products are with */
     int arrays, products;
-    int array[TRAJECTORY_MOST], product[TRAJECTORY_MOST];
-    double weight[TRAJECTORY_MOST], weight_of_h[TRAJECTORY_MOST];
+    int array[TRAJECTORY_MOST], product[TRAJECTORY_MOST], is_later[TRAJECTORY_MOST];
+    double weight[TRAJECTORY_MOST][3];
     update_combination combination[TRAJECTORY_MOST];
 } instruction;
 
 typedef struct {
-    /* rows of the batch, and the numbers of a row in a state, a value of the diffusion, the noise */
-    ptrdiff_t rows, channels, diffusion, noise;
-    ptrdiff_t m; /* for matrices, or 1 */
+    ptrdiff_t rows, channels, noise; /* rows of the batch, numbers of a row in a state, and in W */
+    ptrdiff_t m;                     /* for matrices, or 1 */
     int is_diagonal;
-    field_program drift, value;
+    field_program field[2]; /* drift and diffusion */
     int instructions, slots, states;
     instruction *step;
     int *after; /* in which slots the state is after a step; before it, in the first ones */
     ptrdiff_t widest;
+    ptrdiff_t parameters; /* numbers in the gradients of all parameters */
+    ptrdiff_t largest;    /* numbers in the parameters of one operation */
 } trajectory;
 
-/* What one call does: steps between times, with w, area: [steps][rows][noise], or NULL. */
+/* What one call does: steps between times, with w, area: [steps][rows][noise], or NULL.  On the way
+ * back there are one time and one increment more, of the step after them. */
 typedef struct {
     ptrdiff_t steps;
     const double *times;
@@ -70,7 +84,7 @@ typedef struct {
     const ptrdiff_t *numbers; /* of a row of each */
     const ptrdiff_t *outputs; /* the steps, rising, after which the first state is written ... */
     ptrdiff_t output_count;
-    char *ys; /* ... to here: [output_count][rows][channels] */
+    char *ys; /* ... to here: [output_count][rows][channels]; on the way back, gradients */
 } trajectory_call;
 
 #define SIMD_TEMPLATE "sde/trajectory_template.h"
@@ -90,10 +104,24 @@ typedef struct {
     ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
 #endif
 
-/* The rows first ... last - 1; memory for (slots + 2) arrays of as many rows of the widest. */
+/* Numbers of working memory for so many rows. */
+static ptrdiff_t trajectory_memory(const trajectory *t, ptrdiff_t rows) {
+    const ptrdiff_t kept = 2 * (t->field[0].kept + t->field[1].kept);
+    return rows * ((t->slots + 3) * t->widest + kept) + t->largest;
+}
+
+/* The rows first ... last - 1. */
 static void trajectory_run(int is_double, int level, const trajectory *t,
                            const trajectory_call *call, ptrdiff_t first, ptrdiff_t last,
                            void *memory) {
     TRAJECTORY_CALL(trajectory_run, is_double, level, t, call, first, last, memory);
+}
+
+/* The same rows on the way back; parameters: the sums of gradients, which this adds to. */
+static void trajectory_run_back(int is_double, int level, const trajectory *t,
+                                const trajectory_call *call, ptrdiff_t first, ptrdiff_t last,
+                                void *memory, void *parameters) {
+    TRAJECTORY_CALL(trajectory_run_back, is_double, level, t, call, first, last, memory,
+                    parameters);
 }
 #endif

@@ -14,18 +14,22 @@ class Trajectory:
         channels: int,
         diffusion: int,
         noise: int,
-        drift: Sequence[tuple[Any, ...]],
-        value: Sequence[tuple[Any, ...]],
+        fields: Sequence[Sequence[tuple[Any, ...]]],
         instructions: Sequence[tuple[Any, ...]],
         slots: int,
         numbers: Sequence[int],
         after: Sequence[int],
     ) -> None: ...
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def blocks(self) -> int: ...
     def run(
         self,
         times: np.ndarray,
         noise: Any,
-        states: Sequence[np.ndarray],
+        states: Sequence[np.ndarray | None],
         outputs: np.ndarray,
         ys: np.ndarray,
+        parameters: np.ndarray | None = None,
     ) -> None: ...

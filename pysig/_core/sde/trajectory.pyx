@@ -26,29 +26,31 @@ cdef extern from "sde/trajectory.h" nogil:
         const void *numbers
         Py_ssize_t size
         layer one
+        Py_ssize_t kept, parameter
 
     ctypedef struct field_program:
         int count
         field_operation *operation
+        Py_ssize_t kept
 
     ctypedef struct instruction:
-        int kind, out, point
+        int kind, out, field, point, residuals
         double time
         int arrays, products
         int array[8]
         int product[8]
-        double weight[8]
-        double weight_of_h[8]
+        int is_later[8]
+        double weight[8][3]
         update_combination combination[8]
 
     ctypedef struct trajectory:
-        Py_ssize_t rows, channels, diffusion, noise, m
+        Py_ssize_t rows, channels, noise, m
         int is_diagonal
-        field_program drift, value
+        field_program field[2]
         int instructions, slots, states
         instruction *step
         int *after
-        Py_ssize_t widest
+        Py_ssize_t widest, parameters, largest
 
     ctypedef struct trajectory_call:
         Py_ssize_t steps
@@ -62,8 +64,11 @@ cdef extern from "sde/trajectory.h" nogil:
         char *ys
 
     int FIELD_SCALE, FIELD_CONSTANT, FIELD_ACTIVATION, FIELD_LAYER
-    int TRAJECTORY_UPDATE, TRAJECTORY_DRIFT, TRAJECTORY_DIFFUSION
+    int TRAJECTORY_UPDATE, TRAJECTORY_OUTER, TRAJECTORY_EVALUATE, TRAJECTORY_PULL_BACK
     int TRAJECTORY_MOST, TRAJECTORY_SLOTS
+    Py_ssize_t trajectory_memory(const trajectory *, Py_ssize_t) noexcept
+    void trajectory_run_back(int, int, const trajectory *, const trajectory_call *, Py_ssize_t,
+                             Py_ssize_t, void *, void *) noexcept
     void trajectory_run(int, int, const trajectory *, const trajectory_call *, Py_ssize_t,
                         Py_ssize_t, void *) noexcept
 
@@ -72,6 +77,12 @@ MOST, SLOTS = TRAJECTORY_MOST, TRAJECTORY_SLOTS  # terms of an update, and array
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
 cdef Py_ssize_t BLOCK = 512  # numbers of a slot, where rows are short
 cdef Py_ssize_t TASK = 65536  # numbers that are computed in a task, at least, some 30 us
+cdef dict KINDS = {
+    "update": TRAJECTORY_UPDATE,
+    "outer": TRAJECTORY_OUTER,
+    "evaluate": TRAJECTORY_EVALUATE,
+    "pull_back": TRAJECTORY_PULL_BACK,
+}
 
 
 cdef class Trajectory:
@@ -79,48 +90,62 @@ cdef class Trajectory:
 
     cdef trajectory t
     cdef bint is_double
-    cdef object kept  # arrays that the operations refer to
-    cdef Py_ssize_t numbers[4]  # of a row of each part of the state
+    cdef list kept  # arrays that the operations refer to
+    cdef Py_ssize_t numbers[8]  # of a row of each part of the state
 
     def __cinit__(self, bint is_double, Py_ssize_t rows, Py_ssize_t channels, Py_ssize_t diffusion,
-                  Py_ssize_t noise, drift, value, instructions, int slots, numbers, after):
+                  Py_ssize_t noise, fields, instructions, int slots, numbers, after):
         """
-        drift, value: operations of both fields, lists of (kind, inputs, outputs, ...);
-        instructions: those of a step; numbers: of a row of each part of the state; after: their
-        slots after a step.
+        diffusion, noise: numbers of a row of g and W; fields: lists of operations of both, each
+        (kind, inputs, outputs, ...); instructions: those of a step; numbers: of a row of each part
+        of the state; after: the slots of these after a step.
         """
         self.is_double = is_double
         self.t.rows = rows
         self.t.channels = channels
-        self.t.diffusion = diffusion
         self.t.noise = noise
         self.t.m = max(diffusion // channels, 1)
         self.t.is_diagonal = self.t.m == 1 and noise in (0, channels)
         self.t.slots = slots
         self.t.states = len(after)
         self.t.widest = max(channels, diffusion)
-        self.kept = (drift, value)
-        self.set_field(&self.t.drift, drift)
-        self.set_field(&self.t.value, value)
         self.t.instructions = len(instructions)
+        self.kept = []
         self.t.step = <instruction *>calloc(max(len(instructions), 1), sizeof(instruction))
         self.t.after = <int *>calloc(max(len(after), 1), sizeof(int))
         if self.t.step == NULL or self.t.after == NULL:
             raise MemoryError("cannot allocate the instructions of a step")
+        for i, operations in enumerate(fields):
+            self.set_field(&self.t.field[i], operations)
         for i, slot in enumerate(after):
             self.t.after[i] = slot
             self.numbers[i] = numbers[i]
-        for i, (name, out, first, second) in enumerate(instructions):
-            self.set_instruction(&self.t.step[i], name, out, first, second)
+        for i, line in enumerate(instructions):
+            self.set_instruction(&self.t.step[i], line)
 
     def __dealloc__(self):
-        free(self.t.drift.operation)
-        free(self.t.value.operation)
+        free(self.t.field[0].operation)
+        free(self.t.field[1].operation)
         free(self.t.step)
         free(self.t.after)
 
+    @property
+    def parameters(self):
+        """Numbers in the gradients of all parameters."""
+        return self.t.parameters
+
+    @property
+    def blocks(self):
+        """Into how many blocks the rows are divided; each has sums of gradients of its own."""
+        return (self.t.rows + self.group() - 1) // self.group()
+
+    cdef Py_ssize_t group(self) noexcept:
+        """The rows of a block."""
+        return max(BLOCK // self.t.widest, 1)
+
     cdef int set_field(self, field_program *field, operations) except -1:
         cdef field_operation *operation
+        cdef Py_ssize_t count
         field.operation = <field_operation *>calloc(max(len(operations), 1),
                                                     sizeof(field_operation))
         if field.operation == NULL:
@@ -130,72 +155,97 @@ cdef class Trajectory:
             field.count += 1
             operation.inputs = inputs
             operation.outputs = outputs
+            operation.kept = field.kept
+            operation.parameter = self.t.parameters
+            field.kept += inputs + outputs
             self.t.widest = max(self.t.widest, max(inputs, outputs))
+            count = 0
             if name == "scale" or name == "constant":
                 operation.kind = FIELD_SCALE if name == "scale" else FIELD_CONSTANT
-                operation.numbers = address(rest[0])
-                operation.size = rest[0].size
+                shapes = [(), (outputs,)] if name == "scale" else [rest[0].shape]
+                operation.numbers = self.keep(rest[0], shapes)
+                operation.size = count = rest[0].size
             elif name == "activation":
                 operation.kind = FIELD_ACTIVATION
                 operation.one.kind = rest[0]
             else:
+                kind, weight, bias = rest
                 operation.kind = FIELD_LAYER
-                operation.one.kind, weight, bias = rest
+                operation.one.kind = kind
                 operation.one.inputs = inputs
                 operation.one.outputs = outputs
                 operation.one.stride = weight.shape[1]
-                operation.one.weight = address(weight)
-                operation.one.bias = address(bias)
+                bias = np.zeros(outputs, weight.dtype) if bias is None else bias
+                operation.one.weight = self.keep(weight, [(outputs, inputs), (outputs, inputs + 1)])
+                operation.one.bias = self.keep(bias, [(outputs,)])
+                count = weight.size + outputs
+            self.t.parameters += count
+            self.t.largest = max(self.t.largest, count)
         return 0
 
-    cdef int set_instruction(self, instruction *step, name, out, first, second) except -1:
+    cdef const void *keep(self, array, shapes) except? NULL:
+        """Where the numbers of a parameter are, which must have one of the shapes."""
+        array = np.require(array, np.float64 if self.is_double else np.float32, ["C", "A"])
+        if array.shape not in shapes:
+            raise ValueError(f"a parameter must have a shape of {shapes}, not {array.shape}")
+        self.kept.append(array)
+        return address(array)
+
+    cdef int set_instruction(self, instruction *one, line) except -1:
         """
-        An update has arrays (slot, weight, weight of h), and products (slot, combination); an
-        evaluation has the slot of the point, and the time.
+        An update has arrays (slot, three weights), and products (slot, combination, whether it is
+        with the noise of the next step); an evaluation, or its gradient, the number of the field,
+        the slot of the point, the residuals, and the time.
         """
-        step.out = out
-        if name != "update":
-            step.kind = TRAJECTORY_DRIFT if name == "drift" else TRAJECTORY_DIFFUSION
-            step.point = first
-            step.time = second
+        name, out, *rest = line
+        one.kind = KINDS[name]
+        one.out = out
+        if one.kind == TRAJECTORY_EVALUATE or one.kind == TRAJECTORY_PULL_BACK:
+            one.field, one.point, one.residuals, one.time = rest
             return 0
-        step.kind = TRAJECTORY_UPDATE
-        for slot, weight, weight_of_h in first:
-            step.array[step.arrays] = slot
-            step.weight[step.arrays] = weight
-            step.weight_of_h[step.arrays] = weight_of_h
-            step.arrays += 1
-        for slot, combination in second:
-            step.product[step.products] = slot
-            step.combination[step.products] = (<Combination?>combination).weights
-            step.products += 1
+        for slot, weights in rest[0]:
+            one.array[one.arrays] = slot
+            for i, weight in enumerate(weights):
+                one.weight[one.arrays][i] = weight
+            one.arrays += 1
+        for slot, combination, is_later in rest[1]:
+            one.product[one.products] = slot
+            one.is_later[one.products] = is_later
+            one.combination[one.products] = (<Combination?>combination).weights
+            one.products += 1
         return 0
 
-    def run(self, const double[::1] times, noise, states, const Py_ssize_t[::1] outputs, ys):
+    def run(self, const double[::1] times, noise, states, const Py_ssize_t[::1] outputs, ys,
+            parameters=None):
         """
         Go through the steps between times.
 
-        noise: None, or W or (W, H), each (steps, ...); states: arrays that are written to; outputs:
-        the steps, counted from 1, after which the first of them is written to the next of ys.
+        noise: None, or W or (W, H), each (steps, ...); states: arrays that are written to, or None
+        for those that are not kept; outputs: the steps, counted from 1, after which the first state
+        is written to the next of ys.
+
+        With parameters: (blocks, parameters), the steps go back, ys are gradients with respect to
+        these outputs, times and noise go one step further, and the gradients of the parameters are
+        added to those of each block.
         """
         cdef trajectory_call call
-        cdef Py_ssize_t i, item = 8 if self.is_double else 4
-        cdef Py_ssize_t group = max(BLOCK // self.t.widest, 1)
-        cdef Py_ssize_t blocks = (self.t.rows + group - 1) // group, rows = self.t.rows
-        cdef Py_ssize_t each = (self.t.slots + 2) * min(group, rows) * self.t.widest * item
-        cdef Py_ssize_t work = rows * self.t.widest * (times.shape[0] - 1) * self.t.instructions
-        cdef Py_ssize_t tasks = max(min(min(<Py_ssize_t>num_threads(), work // TASK), blocks), 1)
+        cdef Py_ssize_t i, item = 8 if self.is_double else 4, group = self.group()
+        cdef Py_ssize_t rows = self.t.rows, blocks = self.blocks
+        cdef Py_ssize_t each = trajectory_memory(&self.t, min(group, rows)) * item
+        cdef Py_ssize_t sums = self.t.parameters * item
+        cdef Py_ssize_t work, tasks
         cdef int is_double = self.is_double, level = LEVEL
-        cdef char *state[4]
+        cdef char *state[8]
         cdef char *memory
+        cdef char *totals = <char *>address(parameters)
         cdef const trajectory *t = &self.t
-        if not rows or times.shape[0] < 2:
-            return
+        call.steps = times.shape[0] - (1 if parameters is None else 2)
+        work = rows * self.t.widest * call.steps * self.t.instructions
+        tasks = max(min(min(<Py_ssize_t>num_threads(), work // TASK), blocks), 1)
         for i, array in enumerate(states):
             state[i] = <char *>address(array)
         call.state = state
         call.numbers = self.numbers
-        call.steps = times.shape[0] - 1
         call.times = &times[0]
         w, area = noise if isinstance(noise, tuple) else (noise, None)
         if w is not None:
@@ -211,17 +261,22 @@ cdef class Trajectory:
         memory = scratch.data
         if tasks == 1:
             with nogil:
-                run_blocks(is_double, level, t, &call, 0, blocks, group, memory)
+                run_blocks(is_double, level, t, &call, 0, blocks, group, memory, totals, sums)
             return
         for i in prange(tasks, num_threads=tasks, nogil=True):
             run_blocks(is_double, level, t, &call, blocks * i // tasks, blocks * (i + 1) // tasks,
-                       group, memory + i * each)
+                       group, memory + i * each, totals, sums)
 
 
 cdef void run_blocks(int is_double, int level, const trajectory *t, const trajectory_call *call,
-                     Py_ssize_t first, Py_ssize_t last, Py_ssize_t group,
-                     char *memory) noexcept nogil:
+                     Py_ssize_t first, Py_ssize_t last, Py_ssize_t group, char *memory,
+                     char *totals, Py_ssize_t sums) noexcept nogil:
     """Do some blocks of rows."""
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, end
     for i in range(first, last):
-        trajectory_run(is_double, level, t, call, i * group, min((i + 1) * group, t.rows), memory)
+        end = min((i + 1) * group, t.rows)
+        if totals == NULL:
+            trajectory_run(is_double, level, t, call, i * group, end, memory)
+        else:
+            trajectory_run_back(is_double, level, t, call, i * group, end, memory,
+                                totals + i * sums)

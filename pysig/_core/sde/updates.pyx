@@ -218,6 +218,8 @@ cdef class Updates:
             product.area = self.noise_numbers(noise[1], kept)
         else:
             product.w = self.noise_numbers(noise, kept)
+        if product.area == NULL and combination.weights.area != 0:
+            raise ValueError("the noise must come with its space-time area")
         product.of_noise = update_polynomial_of(&combination.weights, h)
         terms.products += 1
         return 1

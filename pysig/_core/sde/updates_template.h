@@ -104,8 +104,7 @@ static inline void NAME(updates_outer)(const update_sizes *sizes, const update_t
                     NAME(vectors_add)(channels, v[0], u, out);
                     break;
                 }
-                for (ptrdiff_t i = 0; i < channels; i++)
-                    NAME(vectors_add)(count, u[i], v, out + i * m + begin);
+                NAME(vectors_add_outer)(channels, count, m, u, v, out + begin);
             }
         }
     }

@@ -23,11 +23,35 @@ ALWAYS_INLINE void NAME(vectors_add_product)(ptrdiff_t count, const REAL *restri
     for (ptrdiff_t i = 0; i < count; i++) sums[i] += a[i] * b[i];
 }
 
+/* sums += matrix * x, and matrix += u x^T, for rows of a constant number of neighbours. */
+ALWAYS_INLINE void NAME(vectors_add_narrow_matrix)(ptrdiff_t rows, const int count,
+                                                   const REAL *restrict matrix,
+                                                   const REAL *restrict x, REAL *restrict sums) {
+    for (ptrdiff_t row = 0; row < rows; row++) {
+        REAL sum = matrix[row * count] * x[0];
+        for (int i = 1; i < count; i++) sum += matrix[row * count + i] * x[i];
+        sums[row] += sum;
+    }
+}
+
+ALWAYS_INLINE void NAME(vectors_add_narrow_outer)(ptrdiff_t rows, const int count,
+                                                  const REAL *restrict u, const REAL *restrict x,
+                                                  REAL *restrict matrix) {
+    for (ptrdiff_t row = 0; row < rows; row++)
+        for (int i = 0; i < count; i++) matrix[row * count + i] += u[row] * x[i];
+}
+
 /* sums += matrix * x, for a matrix of `rows` rows of `count` numbers, `stride` apart. */
 ALWAYS_INLINE void NAME(vectors_add_matrix)(ptrdiff_t rows, ptrdiff_t count, ptrdiff_t stride,
                                             const REAL *restrict matrix, const REAL *restrict x,
                                             REAL *restrict sums) {
     ptrdiff_t row = 0;
+    if (stride == count && 1 < count && count <= 4) {
+        if (count == 2) NAME(vectors_add_narrow_matrix)(rows, 2, matrix, x, sums);
+        if (count == 3) NAME(vectors_add_narrow_matrix)(rows, 3, matrix, x, sums);
+        if (count == 4) NAME(vectors_add_narrow_matrix)(rows, 4, matrix, x, sums);
+        return;
+    }
     /* Most rows are short: LANES of them are added up together. */
     for (; count >= LANES && row + LANES <= rows; row += LANES) {
         const REAL *block = matrix + row * stride;
@@ -83,4 +107,18 @@ ALWAYS_INLINE void NAME(vectors_add_transposed)(ptrdiff_t rows, ptrdiff_t count,
         if (row < rows) even += x[row] * matrix[row * stride + i];
         sums[i] += even + odd;
     }
+}
+
+/* matrix += u x^T */
+ALWAYS_INLINE void NAME(vectors_add_outer)(ptrdiff_t rows, ptrdiff_t count, ptrdiff_t stride,
+                                           const REAL *restrict u, const REAL *restrict x,
+                                           REAL *restrict matrix) {
+    if (stride == count && 1 < count && count <= 4) {
+        if (count == 2) NAME(vectors_add_narrow_outer)(rows, 2, u, x, matrix);
+        if (count == 3) NAME(vectors_add_narrow_outer)(rows, 3, u, x, matrix);
+        if (count == 4) NAME(vectors_add_narrow_outer)(rows, 4, u, x, matrix);
+        return;
+    }
+    for (ptrdiff_t row = 0; row < rows; row++)
+        NAME(vectors_add)(count, u[row], x, matrix + row * stride);
 }

@@ -152,12 +152,19 @@ class Row(NamedTuple):
         return {**self._asdict(), "gram": str(self.gram), "timings": timings}
 
 
+def set_num_threads(peer: Pysiglib | None, threads: int) -> None:
+    """Set both limits: torch's holds for all that share its OpenMP, and so for pysig."""
+    pysig.set_num_threads(threads)
+    if peer:
+        peer.prepare(threads)
+
+
 def measured(
     gram: Gram, dtype: str, threads: int, operation: str, peer: Pysiglib | None, settings: Settings
 ) -> Row:
     progress(f"{operation} {gram} {dtype}")
     x, y = paths(gram, dtype, 0), paths(gram, dtype, 1)
-    own = Contender(own_call(operation, x, y, gram), partial(pysig.set_num_threads, threads))
+    own = Contender(own_call(operation, x, y, gram), partial(set_num_threads, peer, threads))
     contenders = {"pysig": own, "matrix product": matrix_product(x.dtype)}
     if peer:
         peer.prepare(threads)

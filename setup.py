@@ -160,11 +160,15 @@ class BuildExtensions(build_ext):
         stamp.write_text(flags)
 
 
+def headers(source):
+    """What a module may include, by the layout of the source: from its own room, and from CORE."""
+    rooms = {CORE, source.parent}
+    suffixes = ("h", "pxd", "pxi")
+    return sorted(str(path) for room in rooms for end in suffixes for path in room.glob(f"*.{end}"))
+
+
 def extensions():
     """One extension module for each .pyx file."""
-    headers = sorted(
-        str(path) for suffix in ("h", "pxd", "pxi") for path in CORE.rglob(f"*.{suffix}")
-    )
     macros: list[tuple[str, str | None]] = [("PYSIG_EMULATE_SIMD" if DEBUG else "NDEBUG", None)]
     if ABI3:
         macros.append(("Py_LIMITED_API", "0x{:02X}{:02X}0000".format(*OLDEST_PYTHON)))
@@ -173,7 +177,7 @@ def extensions():
             ".".join(source.with_suffix("").parts),
             [str(source)],
             include_dirs=[str(CORE)],
-            depends=headers,
+            depends=headers(source),
             define_macros=macros,
             undef_macros=["NDEBUG"] if DEBUG else [],
             extra_compile_args=list(COMPILE),

@@ -629,8 +629,7 @@ def evaluate(residuals):
     paths, negative = signature_residuals(residuals)
     shape = result_shape(residuals)
     with device_of(residuals.path):
-        arguments = (*library(residuals.path), paths, residuals.mode, shape)
-        result = evaluate_logsignature(*arguments)
+        result = evaluate_logsignature(*library(residuals.path), paths, residuals.mode, shape)
     return namespace(result=result).negative(result, out=result) if negative else result
 
 

@@ -122,11 +122,11 @@ def test_what_is_missing_or_not_in_order(rng):
         Sum((1,) * 5)
 
 
-@pytest.mark.parametrize("shapes", [SHAPES[1], ((3000, 40), (3000, 40, 3), (3000, 3))])
+@pytest.mark.parametrize("shapes", [SHAPES[1], ((20000, 40), (20000, 40, 3), (20000, 3))])
 def test_threads(shapes, rng, keep_num_threads):
     """Results do not depend on the number of threads."""
     if shapes is SHAPES[1]:
-        shapes = ((300, 700),) * 3
+        shapes = ((4000, 700),) * 3
     y_shape, g_shape, w_shape = shapes
     y, g, w = arrays(rng, *shapes)
     updates, c = Updates(y_shape, g_shape, w_shape, y.dtype), Combination(W=1)

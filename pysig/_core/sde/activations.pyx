@@ -36,7 +36,9 @@ cdef extern from "sde/activations.h" nogil:
 
 
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
-cdef Py_ssize_t TASK = 32768  # numbers of a thread at least, some 30 us
+# Numbers of a thread at least, some 1 ms. Matrix products come before and after; the threads of
+# NumPy's BLAS wait for the next one actively, and take a CPU from those here for milliseconds.
+cdef Py_ssize_t TASK = 1 << 20
 
 
 cdef void *address(array, Py_ssize_t *size, int flags=PyBUF_SIMPLE) except? NULL:

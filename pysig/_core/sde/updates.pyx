@@ -49,7 +49,10 @@ cdef extern from "sde/updates.h" nogil:
 
 
 cdef int LEVEL = SIMD_LEVELS[simd_level()], AVX2 = SIMD_LEVELS["avx2"]
-cdef Py_ssize_t ALONE = 4096, TASK = 65536  # numbers read: with the GIL; of a thread at least
+cdef Py_ssize_t ALONE = 4096  # numbers read with the GIL, at most
+# Numbers that a thread reads at least, some 1 ms: fields, and so matrix products, come before and
+# after, and the threads of NumPy's BLAS wait for the next product actively, on the CPUs of others.
+cdef Py_ssize_t TASK = 1 << 21
 cdef object empty = np.empty
 
 

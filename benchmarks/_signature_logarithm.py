@@ -31,7 +31,9 @@ MANY_SHORT = Shape(20000, 8, 3, 4)
 FASTER = {FORWARD: 2.0}  # each shape
 FASTER_MANY_SHORT = 3.0
 FASTER_MEAN = {FORWARD: 3.5, BOTH: 10.0}
-TOLERANCE = {"float64": 1e-11, "float32": 1e-2}  # relative to a path's largest number
+# Relative to a path's largest number. Gradients of brackets at depth 9 lose most digits: those of
+# the path and of the path backwards in time differ by 1.1e-11 in pysiglib, and by 3e-12 in pysig.
+TOLERANCE = {"float64": 3e-11, "float32": 1e-2}
 
 Measured = dict[tuple[Shape, str], dict[Key, Timing]]
 

@@ -24,8 +24,8 @@ from _signature_calls import BOTH, FORWARD, OPERATIONS, Settings, normal
 import pysig
 
 FASTER = {FORWARD: 1.5, BOTH: 2.0}  # times pysiglib, on one thread, for linear kernels
-# Relative, between the two libraries. In float32, paths of 500 points: pysiglib is up to 1.2e-3 from
-# the kernels in float64, pysig 2e-6.
+# Relative, between the two libraries. In float32, for paths of 500 points, pysiglib is up to
+# 1.2e-3 from the kernels in float64, pysig 2e-6.
 TOLERANCE = {"float64": 1e-12, "float32": 2e-3}
 PEER_PAIRS = 512  # that pysiglib does at once: it keeps a grid for each
 

@@ -96,8 +96,9 @@ cdef extern from "sde/brownian.h" nogil:
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
 cdef double EPSILON_32 = np.finfo(np.float32).eps, EPSILON_64 = np.finfo(np.float64).eps
 cdef object FLOAT32 = np.float32
-# Operations on chunks that one thread does at least, some 0.7 ms. Between two queries of a solver are
-# matrix products; the threads of NumPy's BLAS wait for the next one actively, on the CPUs of others.
+# Operations on chunks that one thread does at least, some 0.7 ms. Between two queries of a solver
+# are matrix products; the threads of NumPy's BLAS wait for the next one actively, on the CPUs of
+# others.
 cdef Py_ssize_t TASK = 8192
 
 

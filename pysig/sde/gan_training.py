@@ -23,8 +23,12 @@ import numpy as np
 
 from pysig._core.array import device_of, integer, is_cupy, namespace, namespace_of, real_array
 from pysig.sde.fields import clip_weights
-from pysig.sde.gan import Discriminator, Generator, wasserstein_loss_backward
-from pysig.sde.gan import wasserstein_loss_forward as wasserstein_forward
+from pysig.sde.gan import (
+    Discriminator,
+    Generator,
+    wasserstein_loss_backward,
+    wasserstein_loss_forward,
+)
 from pysig.sde.optimisers import Adadelta, AdadeltaState, WeightAverage
 from pysig.sde.steps import check_ts
 
@@ -155,7 +159,8 @@ class GanTraining:
         with device_of(generated):
             both = xp.concatenate([generated, self._real_batch()])
         scores, of_discriminator = self.discriminator.forward(self.ts, both)
-        loss, of_loss = wasserstein_forward(scores[: self.batch], scores[self.batch :])
+        pair = scores[: self.batch], scores[self.batch :]
+        loss, of_loss = wasserstein_loss_forward(*pair)
         if not math.isfinite(loss):
             raise FloatingPointError(f"the scores are not finite in step {self.step_number}")
         grads = wasserstein_loss_backward(of_loss, 1.0)

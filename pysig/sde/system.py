@@ -12,10 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pysig._core.array import (
-    cuda_kernel,
-    namespace_of,
-)
+from pysig._core.array import cuda_kernel, namespace_of
 from pysig._core.sde import updates
 
 NOISES = ("diagonal", "scalar", "additive", "general")

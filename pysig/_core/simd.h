@@ -37,6 +37,20 @@ enum { SIMD_BASELINE = 0, SIMD_AVX2 = 1, SIMD_AVX512 = 2 };
 #define SIMD_CONCATENATE(stem, real, level) SIMD_CONCATENATE_(stem, real, level)
 #define NAME(stem) SIMD_CONCATENATE(stem, REAL, SIMD_LEVEL_NAME)
 
+/* Calls what NAME(function) is for a type and a level, of all that simd_compile.h has compiled. */
+#if SIMD_WIDE
+#define SIMD_CALL(function, is_double, level, ...)                                   \
+    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
+                                           : function##_float_avx512(__VA_ARGS__))   \
+     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
+                                           : function##_float_avx2(__VA_ARGS__))     \
+                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
+                                           : function##_float_baseline(__VA_ARGS__)))
+#else
+#define SIMD_CALL(function, is_double, level, ...) \
+    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
+#endif
+
 #if defined(__clang__) || __GNUC__ >= 12
 #define SIMD_SHUFFLE(mask_type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else

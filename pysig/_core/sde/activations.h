@@ -24,45 +24,32 @@ enum { ACTIVATIONS_CHUNK = 32, ACTIVATIONS_NARROW = 256, ACTIVATIONS_STRIP = 512
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
 
-#if SIMD_WIDE
-#define ACTIVATIONS_CALL(function, is_double, level, ...)                            \
-    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
-                                           : function##_float_avx512(__VA_ARGS__))   \
-     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
-                                           : function##_float_avx2(__VA_ARGS__))     \
-                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
-                                           : function##_float_baseline(__VA_ARGS__)))
-#else
-#define ACTIVATIONS_CALL(function, is_double, level, ...) \
-    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
-#endif
-
 /* The numbers first ... last - 1 of rows of `columns`; bias: [columns]; value may be x; derivative:
  * NULL if it is not wanted. */
 static void activations_run(int is_double, int level, int kind, ptrdiff_t columns, ptrdiff_t first,
                             ptrdiff_t last, const void *x, const void *bias, void *value,
                             void *derivative) {
-    ACTIVATIONS_CALL(activations_run, is_double, level, kind, columns, first, last, x, bias, value,
-                     derivative);
+    SIMD_CALL(activations_run, is_double, level, kind, columns, first, last, x, bias, value,
+              derivative);
 }
 
 /* Of the rows first ... last - 1: out = grad * derivative, and its sums over the rows. */
 static void activations_gradient(int is_double, int level, ptrdiff_t columns, ptrdiff_t first,
                                  ptrdiff_t last, const void *grad, const void *derivative,
                                  void *out, void *sums) {
-    ACTIVATIONS_CALL(activations_gradient, is_double, level, columns, first, last, grad, derivative,
-                     out, sums);
+    SIMD_CALL(activations_gradient, is_double, level, columns, first, last, grad, derivative, out,
+              sums);
 }
 
 static void activations_add(int is_double, int level, ptrdiff_t count, ptrdiff_t columns,
                             const void *parts, void *sums) {
-    ACTIVATIONS_CALL(activations_add, is_double, level, count, columns, parts, sums);
+    SIMD_CALL(activations_add, is_double, level, count, columns, parts, sums);
 }
 
 /* value: [rows][outputs], of x: [rows][inputs]; derivative: that of the activation, or NULL. */
 static void layers_forward(int is_double, int level, const layer *one, const void *x, void *value,
                            void *derivative) {
-    ACTIVATIONS_CALL(layers_forward, is_double, level, one, x, value, derivative);
+    SIMD_CALL(layers_forward, is_double, level, one, x, value, derivative);
 }
 
 /* The gradients with respect to weight, bias and x; scratch: [rows][outputs], if there is a
@@ -70,8 +57,8 @@ static void layers_forward(int is_double, int level, const layer *one, const voi
 static void layers_backward(int is_double, int level, const layer *one, const void *x,
                             const void *derivative, const void *grad, void *scratch,
                             void *grad_weight, void *grad_bias, void *grad_x) {
-    ACTIVATIONS_CALL(layers_backward, is_double, level, one, x, derivative, grad, scratch,
-                     grad_weight, grad_bias, grad_x);
+    SIMD_CALL(layers_backward, is_double, level, one, x, derivative, grad, scratch, grad_weight,
+              grad_bias, grad_x);
 }
 #endif
 #endif

@@ -173,33 +173,20 @@ static inline ptrdiff_t brownian_slot_bytes(const brownian_tree *tree) {
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
 
-#if SIMD_WIDE
-#define BROWNIAN_CALL(function, is_double, level, ...)                               \
-    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
-                                           : function##_float_avx512(__VA_ARGS__))   \
-     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
-                                           : function##_float_avx2(__VA_ARGS__))     \
-                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
-                                           : function##_float_baseline(__VA_ARGS__)))
-#else
-#define BROWNIAN_CALL(function, is_double, level, ...) \
-    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
-#endif
-
 /* The chunks first ... last - 1 of a program.  w, h: [row][size], h only with two components.
  * scratch: program->slots slots of this thread. */
 static void brownian_run(const brownian_tree *tree, const brownian_program *program,
                          ptrdiff_t first, ptrdiff_t last, char *scratch, void *w, void *h) {
-    BROWNIAN_CALL(brownian_run, tree->is_double, tree->simd_level, tree, program, first, last,
-                  scratch, w, h);
+    SIMD_CALL(brownian_run, tree->is_double, tree->simd_level, tree, program, first, last, scratch,
+              w, h);
 }
 
 /* The areas of some rows for increments over `length`, W multiplied by `sign`, as they are, too. */
 static void brownian_area(int is_double, int simd_level, threefry_block key, double length,
                           double sign, int foster, ptrdiff_t m, ptrdiff_t first, ptrdiff_t last,
                           const void *w, const void *h, void *area) {
-    BROWNIAN_CALL(brownian_area, is_double, simd_level, key, length, sign, foster, m, first, last,
-                  w, h, area);
+    SIMD_CALL(brownian_area, is_double, simd_level, key, length, sign, foster, m, first, last, w, h,
+              area);
 }
 
 /* The key for the areas of one interval. */

@@ -91,19 +91,6 @@ typedef struct {
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
 
-#if SIMD_WIDE
-#define TRAJECTORY_CALL(function, is_double, level, ...)                             \
-    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
-                                           : function##_float_avx512(__VA_ARGS__))   \
-     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
-                                           : function##_float_avx2(__VA_ARGS__))     \
-                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
-                                           : function##_float_baseline(__VA_ARGS__)))
-#else
-#define TRAJECTORY_CALL(function, is_double, level, ...) \
-    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
-#endif
-
 /* Numbers of working memory for so many rows. */
 static ptrdiff_t trajectory_memory(const trajectory *t, ptrdiff_t rows) {
     const ptrdiff_t kept = 2 * (t->field[0].kept + t->field[1].kept);
@@ -114,14 +101,13 @@ static ptrdiff_t trajectory_memory(const trajectory *t, ptrdiff_t rows) {
 static void trajectory_run(int is_double, int level, const trajectory *t,
                            const trajectory_call *call, ptrdiff_t first, ptrdiff_t last,
                            void *memory) {
-    TRAJECTORY_CALL(trajectory_run, is_double, level, t, call, first, last, memory);
+    SIMD_CALL(trajectory_run, is_double, level, t, call, first, last, memory);
 }
 
 /* The same rows on the way back; parameters: the sums of gradients, which this adds to. */
 static void trajectory_run_back(int is_double, int level, const trajectory *t,
                                 const trajectory_call *call, ptrdiff_t first, ptrdiff_t last,
                                 void *memory, void *parameters) {
-    TRAJECTORY_CALL(trajectory_run_back, is_double, level, t, call, first, last, memory,
-                    parameters);
+    SIMD_CALL(trajectory_run_back, is_double, level, t, call, first, last, memory, parameters);
 }
 #endif

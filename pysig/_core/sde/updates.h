@@ -51,19 +51,6 @@ typedef struct {
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
 
-#if SIMD_WIDE
-#define UPDATES_CALL(function, is_double, level, ...)                                \
-    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
-                                           : function##_float_avx512(__VA_ARGS__))   \
-     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
-                                           : function##_float_avx2(__VA_ARGS__))     \
-                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
-                                           : function##_float_baseline(__VA_ARGS__)))
-#else
-#define UPDATES_CALL(function, is_double, level, ...) \
-    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
-#endif
-
 typedef void (*update_function)(int is_double, int level, const update_sizes *sizes,
                                 const update_terms *terms, ptrdiff_t first, ptrdiff_t last,
                                 void *result);
@@ -71,19 +58,19 @@ typedef void (*update_function)(int is_double, int level, const update_sizes *si
 /* Of the rows first ... last - 1; the result is no operand. */
 static void updates_sum(int is_double, int level, const update_sizes *sizes,
                         const update_terms *terms, ptrdiff_t first, ptrdiff_t last, void *result) {
-    UPDATES_CALL(updates_sum, is_double, level, sizes, terms, first, last, result);
+    SIMD_CALL(updates_sum, is_double, level, sizes, terms, first, last, result);
 }
 
 static void updates_outer(int is_double, int level, const update_sizes *sizes,
                           const update_terms *terms, ptrdiff_t first, ptrdiff_t last,
                           void *result) {
-    UPDATES_CALL(updates_outer, is_double, level, sizes, terms, first, last, result);
+    SIMD_CALL(updates_outer, is_double, level, sizes, terms, first, last, result);
 }
 
 static void updates_inner(int is_double, int level, const update_sizes *sizes,
                           const update_terms *terms, ptrdiff_t first, ptrdiff_t last,
                           void *result) {
-    UPDATES_CALL(updates_inner, is_double, level, sizes, terms, first, last, result);
+    SIMD_CALL(updates_inner, is_double, level, sizes, terms, first, last, result);
 }
 #endif
 #endif

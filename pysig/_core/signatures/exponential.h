@@ -45,22 +45,9 @@ static void exponential_choose_lanes(exponential_problem *problem, int level, pt
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
 
-#if SIMD_WIDE
-#define EXPONENTIAL_CALL(function, is_double, level, ...)                            \
-    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
-                                           : function##_float_avx512(__VA_ARGS__))   \
-     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
-                                           : function##_float_avx2(__VA_ARGS__))     \
-                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
-                                           : function##_float_baseline(__VA_ARGS__)))
-#else
-#define EXPONENTIAL_CALL(function, is_double, level, ...) \
-    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
-#endif
-
 static void exponential_tasks(const exponential_problem *problem, int is_double, int level,
                               int backward, ptrdiff_t first, ptrdiff_t last, char *memory) {
-    EXPONENTIAL_CALL(exponential_tasks, is_double, level, problem, backward, first, last, memory);
+    SIMD_CALL(exponential_tasks, is_double, level, problem, backward, first, last, memory);
 }
 
 #endif

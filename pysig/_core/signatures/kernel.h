@@ -116,28 +116,15 @@ static void kernel_make_plan(const kernel_problem *problem, kernel_plan *plan, i
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
 
-#if SIMD_WIDE
-#define KERNEL_CALL(function, is_double, level, ...)                                 \
-    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
-                                           : function##_float_avx512(__VA_ARGS__))   \
-     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
-                                           : function##_float_avx2(__VA_ARGS__))     \
-                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
-                                           : function##_float_baseline(__VA_ARGS__)))
-#else
-#define KERNEL_CALL(function, is_double, level, ...) \
-    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
-#endif
-
 /* Bytes that a task needs. */
 static size_t kernel_workspace(const kernel_problem *problem, const kernel_plan *plan,
                                int is_double) {
-    return KERNEL_CALL(kernel_workspace, is_double, plan->level, problem, plan);
+    return SIMD_CALL(kernel_workspace, is_double, plan->level, problem, plan);
 }
 
 static void kernel_tasks(const kernel_problem *problem, const kernel_plan *plan, int is_double,
                          ptrdiff_t first, ptrdiff_t last, void *workspace) {
-    KERNEL_CALL(kernel_tasks, is_double, plan->level, problem, plan, first, last, workspace);
+    SIMD_CALL(kernel_tasks, is_double, plan->level, problem, plan, first, last, workspace);
 }
 
 #endif

@@ -86,19 +86,6 @@ enum { PRODUCT_FORWARD, PRODUCT_BACKWARD };
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
 
-#if SIMD_WIDE
-#define PRODUCT_CALL(function, is_double, level, ...)                                \
-    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
-                                           : function##_float_avx512(__VA_ARGS__))   \
-     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
-                                           : function##_float_avx2(__VA_ARGS__))     \
-                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
-                                           : function##_float_baseline(__VA_ARGS__)))
-#else
-#define PRODUCT_CALL(function, is_double, level, ...) \
-    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
-#endif
-
 /* Bytes that a task of any kind needs. */
 static size_t product_workspace(const product_problem *problem, int is_double) {
     product_layout layout;
@@ -112,7 +99,7 @@ static size_t product_workspace(const product_problem *problem, int is_double) {
  * workspace: zeros, or what a task has left there. */
 static void product_tasks(int kind, const product_problem *problem, int is_double, ptrdiff_t first,
                           ptrdiff_t last, void *workspace) {
-    PRODUCT_CALL(product_tasks, is_double, problem->level, kind, problem, first, last, workspace);
+    SIMD_CALL(product_tasks, is_double, problem->level, kind, problem, first, last, workspace);
 }
 
 #endif

@@ -94,25 +94,12 @@ static ptrdiff_t projection_workspace(const projection_problem *problem,
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
 
-#if SIMD_WIDE
-#define PROJECTION_CALL(function, is_double, level, ...)                             \
-    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
-                                           : function##_float_avx512(__VA_ARGS__))   \
-     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
-                                           : function##_float_avx2(__VA_ARGS__))     \
-                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
-                                           : function##_float_baseline(__VA_ARGS__)))
-#else
-#define PROJECTION_CALL(function, is_double, level, ...) \
-    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
-#endif
-
 /* The tasks first ... last - 1, forward or backward. */
 static void projection_tasks(const projection_problem *problem, const projection_plan *plan,
                              int backward, int is_double, ptrdiff_t first, ptrdiff_t last,
                              void *workspace) {
-    PROJECTION_CALL(projection_tasks, is_double, plan->level, problem, plan, backward, first, last,
-                    workspace);
+    SIMD_CALL(projection_tasks, is_double, plan->level, problem, plan, backward, first, last,
+              workspace);
 }
 
 #endif

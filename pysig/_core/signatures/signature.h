@@ -281,38 +281,25 @@ enum {
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
 
-#if SIMD_WIDE
-#define SIGNATURE_CALL(function, is_double, level, ...)                              \
-    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
-                                           : function##_float_avx512(__VA_ARGS__))   \
-     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
-                                           : function##_float_avx2(__VA_ARGS__))     \
-                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
-                                           : function##_float_baseline(__VA_ARGS__)))
-#else
-#define SIGNATURE_CALL(function, is_double, level, ...) \
-    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
-#endif
-
 /* Bytes that a task of any kind needs. */
 static size_t signature_workspace(const signature_problem *problem, const signature_plan *plan,
                                   int is_double, int backward) {
     if (plan->depth_two == DEPTH_TWO_LETTERS)
-        return SIGNATURE_CALL(depth_two_workspace, is_double, plan->level, problem, plan, backward);
-    return SIGNATURE_CALL(signature_workspace, is_double, plan->level, problem, plan, backward);
+        return SIMD_CALL(depth_two_workspace, is_double, plan->level, problem, plan, backward);
+    return SIMD_CALL(signature_workspace, is_double, plan->level, problem, plan, backward);
 }
 
 static void signature_tasks(int kind, const signature_problem *problem, const signature_plan *plan,
                             int is_double, ptrdiff_t first, ptrdiff_t last, void *workspace) {
     if (plan->depth_two == DEPTH_TWO_LETTERS && kind != SIGNATURE_JOIN)
-        SIGNATURE_CALL(depth_two_tasks, is_double, plan->level, kind, problem, plan, first, last,
-                       workspace);
+        SIMD_CALL(depth_two_tasks, is_double, plan->level, kind, problem, plan, first, last,
+                  workspace);
     else if (plan->depth_two == DEPTH_TWO_PATHS)
-        SIGNATURE_CALL(depth_two_paths_tasks, is_double, plan->level, problem, plan, first, last,
-                       workspace);
+        SIMD_CALL(depth_two_paths_tasks, is_double, plan->level, problem, plan, first, last,
+                  workspace);
     else
-        SIGNATURE_CALL(signature_tasks, is_double, plan->level, kind, problem, plan, first, last,
-                       workspace);
+        SIMD_CALL(signature_tasks, is_double, plan->level, kind, problem, plan, first, last,
+                  workspace);
 }
 
 #endif

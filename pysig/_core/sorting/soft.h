@@ -123,28 +123,15 @@ static inline double soft_from_bits(uint64_t bits) {
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
 
-#if SIMD_WIDE
-#define SOFT_CALL(function, is_double, level, ...)                                   \
-    ((level) == SIMD_AVX512 ? ((is_double) ? function##_double_avx512(__VA_ARGS__)   \
-                                           : function##_float_avx512(__VA_ARGS__))   \
-     : (level) == SIMD_AVX2 ? ((is_double) ? function##_double_avx2(__VA_ARGS__)     \
-                                           : function##_float_avx2(__VA_ARGS__))     \
-                            : ((is_double) ? function##_double_baseline(__VA_ARGS__) \
-                                           : function##_float_baseline(__VA_ARGS__)))
-#else
-#define SOFT_CALL(function, is_double, level, ...) \
-    ((is_double) ? function##_double_baseline(__VA_ARGS__) : function##_float_baseline(__VA_ARGS__))
-#endif
-
 /* Fills the tables of a workspace. */
 static void soft_fill_tables(const soft_problem *problem, soft_workspace *workspace) {
     if (problem->kind == SOFT_SORT_KL)
-        SOFT_CALL(soft_fill_tables, problem->is_double, problem->level, problem, workspace);
+        SIMD_CALL(soft_fill_tables, problem->is_double, problem->level, problem, workspace);
 }
 
 static int soft_short_rows(const soft_problem *problem, ptrdiff_t first, ptrdiff_t last,
                            const soft_workspace *workspace) {
-    return SOFT_CALL(soft_short_rows, problem->is_double, problem->level, problem, first, last,
+    return SIMD_CALL(soft_short_rows, problem->is_double, problem->level, problem, first, last,
                      workspace);
 }
 
@@ -153,18 +140,18 @@ static int soft_short_rows(const soft_problem *problem, ptrdiff_t first, ptrdiff
 static int soft_prepare_row(const soft_problem *problem, ptrdiff_t row, double *keys,
                             const soft_workspace *workspace) {
     if (keys)
-        return SOFT_CALL(soft_prepare_row, problem->is_double, problem->level, problem, row, keys,
+        return SIMD_CALL(soft_prepare_row, problem->is_double, problem->level, problem, row, keys,
                          workspace);
-    return SOFT_CALL(soft_prepare_values, problem->is_double, problem->level, problem, row,
+    return SIMD_CALL(soft_prepare_values, problem->is_double, problem->level, problem, row,
                      workspace);
 }
 
 static int soft_finish_row(const soft_problem *problem, ptrdiff_t row, double *keys,
                            const soft_workspace *workspace) {
     if (keys)
-        return SOFT_CALL(soft_finish_keys, problem->is_double, problem->level, problem, row, keys,
+        return SIMD_CALL(soft_finish_keys, problem->is_double, problem->level, problem, row, keys,
                          workspace);
-    return SOFT_CALL(soft_finish_values, problem->is_double, problem->level, problem, row,
+    return SIMD_CALL(soft_finish_values, problem->is_double, problem->level, problem, row,
                      workspace);
 }
 
@@ -172,14 +159,14 @@ static int soft_finish_row(const soft_problem *problem, ptrdiff_t row, double *k
 static int soft_try_row(const soft_problem *problem, ptrdiff_t row, const double *keys,
                         const soft_workspace *workspace) {
     if (keys)
-        return SOFT_CALL(soft_try_row, problem->is_double, problem->level, problem, row, workspace);
-    return SOFT_CALL(soft_try_values, problem->is_double, problem->level, problem, row, workspace);
+        return SIMD_CALL(soft_try_row, problem->is_double, problem->level, problem, row, workspace);
+    return SIMD_CALL(soft_try_values, problem->is_double, problem->level, problem, row, workspace);
 }
 
 static void soft_fill_buckets(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
                               ptrdiff_t end, const double *splitters, ptrdiff_t *places,
                               double *keys) {
-    SOFT_CALL(soft_fill_buckets, problem->is_double, problem->level, problem, row, first, end,
+    SIMD_CALL(soft_fill_buckets, problem->is_double, problem->level, problem, row, first, end,
               splitters, places, keys);
 }
 
@@ -187,31 +174,31 @@ static void soft_fill_buckets(const soft_problem *problem, ptrdiff_t row, ptrdif
 static int soft_finish_taken(const soft_problem *problem, ptrdiff_t row, double *keys,
                              const soft_workspace *workspace) {
     if (keys)
-        return SOFT_CALL(soft_finish_taken, problem->is_double, problem->level, problem, row, keys,
+        return SIMD_CALL(soft_finish_taken, problem->is_double, problem->level, problem, row, keys,
                          workspace);
-    return SOFT_CALL(soft_finish_values, problem->is_double, problem->level, problem, row,
+    return SIMD_CALL(soft_finish_values, problem->is_double, problem->level, problem, row,
                      workspace);
 }
 
 static void soft_choose_splitters(const soft_problem *problem, ptrdiff_t row, double *splitters) {
-    SOFT_CALL(soft_choose_splitters, problem->is_double, problem->level, problem, row, splitters);
+    SIMD_CALL(soft_choose_splitters, problem->is_double, problem->level, problem, row, splitters);
 }
 
 static int soft_count_buckets(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
                               ptrdiff_t end, const double *splitters, ptrdiff_t *counts) {
-    return SOFT_CALL(soft_count_buckets, problem->is_double, problem->level, problem, row, first,
+    return SIMD_CALL(soft_count_buckets, problem->is_double, problem->level, problem, row, first,
                      end, splitters, counts);
 }
 
 static void soft_take_part(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
                            ptrdiff_t end, const double *keys, const soft_workspace *workspace) {
-    SOFT_CALL(soft_take_part, problem->is_double, problem->level, problem, row, first, end, keys,
+    SIMD_CALL(soft_take_part, problem->is_double, problem->level, problem, row, first, end, keys,
               workspace);
 }
 
 static void soft_backward_rows(const soft_problem *problem, ptrdiff_t first, ptrdiff_t last,
                                const soft_workspace *workspace) {
-    SOFT_CALL(soft_backward_rows, problem->is_double, problem->level, problem, first, last,
+    SIMD_CALL(soft_backward_rows, problem->is_double, problem->level, problem, first, last,
               workspace);
 }
 #endif

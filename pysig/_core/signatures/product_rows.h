@@ -28,6 +28,23 @@
                                          : (d) * RUN_WORDS(d) / GROUP_WORDS(d))
 /* Where vector q of them begins. */
 #define VECTOR_WORD(d, q) ((q) / GROUP_VECTORS(d) * GROUP_WORDS(d) + (q) % GROUP_VECTORS(d) * LANES)
+/* Prefixes of which the groups are computed at once, with different last letters: all, if there are
+ * registers for them. */
+#define PREFIXES(d) (GROUP_VECTORS(d) == 1 && (d) * GROUPS(d) <= 12 ? (d) : 1)
+
+/* Rows that a later product will read.  They are asked for piece by piece between the arithmetic:
+ * the memory is slower, and should never wait for it. */
+typedef struct {
+    const REAL *row[PRODUCT_FACTORS];
+    int rows;
+} NAME(later);
+
+/* Not a function of its own, GCC takes it for one without effect. */
+ALWAYS_INLINE void NAME(ask_for)(const NAME(later) *later, ptrdiff_t first, ptrdiff_t words) {
+    for (int r = 0; r < later->rows; r++)
+        for (ptrdiff_t w = 0; w < words; w += 64 / REAL_BYTES)
+            __builtin_prefetch(later->row[r] + first + w, 0, 3);
+}
 
 /* Goes through the words of one level in steps: for the prefixes of each length, the first factor's
  * coefficient, and where the second factor's of the rest of the word stands. */
@@ -93,18 +110,19 @@ ALWAYS_INLINE void NAME(add_spread)(VEC *sum, const REAL *head, const VEC *sprea
                 sum[g * vectors + q] += head[g * places + place] * spread[place * vectors + q];
 }
 
-/* A level of words longer than a run. */
+/* A level of words longer than a run; `prefixes` as PREFIXES. */
 ALWAYS_INLINE void NAME(multiply_level)(const product_layout *layout, REAL *product, const REAL *a,
-                                        const REAL *b, VEC *const *spread, ptrdiff_t k,
-                                        const ptrdiff_t d) {
-    const ptrdiff_t letters = RUN_LETTERS(d), words = GROUPS(d) * GROUP_WORDS(d);
-    const ptrdiff_t size = GROUP_WORDS(d), groups = GROUPS(d), vectors = GROUP_VECTORS(d);
+                                        const REAL *b, VEC *const *spread, const NAME(later) *later,
+                                        ptrdiff_t k, const ptrdiff_t d, const ptrdiff_t prefixes) {
+    const ptrdiff_t letters = RUN_LETTERS(d), size = GROUP_WORDS(d), vectors = GROUP_VECTORS(d);
+    const ptrdiff_t of_prefix = GROUPS(d), groups = prefixes * of_prefix, words = groups * size;
     const ptrdiff_t *begin = layout->begin, last = layout->power[k];
     const REAL *head1 = a + begin[k - 1], *head2 = letters >= 2 ? a + begin[k - 2] : NULL,
                *head3 = letters >= 3 ? a + begin[k - 3] : NULL,
                *head4 = letters >= 4 ? a + begin[k - 4] : NULL;
+    const REAL *prefix = a + begin[k - letters - 1], *rest = b + begin[letters + 1];
     NAME(cuts) cuts;
-    NAME(begin_cuts)(&cuts, layout, a, b, k, letters + 1);
+    NAME(begin_cuts)(&cuts, layout, a, b, k, letters + (prefixes > 1 ? 2 : 1));
     a += begin[k], b += begin[k], product += begin[k];
     for (ptrdiff_t w = 0; w < last; w += words) {
         VEC sum[16];
@@ -116,6 +134,9 @@ ALWAYS_INLINE void NAME(multiply_level)(const product_layout *layout, REAL *prod
             for (ptrdiff_t q = 0; q < groups * vectors; q++)
                 sum[q] += head * NAME(load)(tail + VECTOR_WORD(d, q));
         }
+        for (ptrdiff_t p = 0; prefixes > 1 && p < prefixes; p++, prefix++)
+            for (ptrdiff_t q = 0; q < of_prefix; q++)
+                sum[p * of_prefix + q] += *prefix * NAME(load)(rest + VECTOR_WORD(d, q));
         NAME(add_spread)(sum, head1 + w / d, spread[1], groups, size / d, vectors);
         if (letters >= 2)
             NAME(add_spread)(sum, head2 + w / (d * d), spread[2], groups, size / (d * d), 1);
@@ -126,26 +147,28 @@ ALWAYS_INLINE void NAME(multiply_level)(const product_layout *layout, REAL *prod
             NAME(add_spread)(sum, head4 + w / (d * d * d * d), spread[4], groups, 1, 1);
         for (ptrdiff_t q = 0; q < groups * vectors; q++)
             NAME(store)(product + w + VECTOR_WORD(d, q), sum[q]);
+        NAME(ask_for)(later, begin[k] + w, words);
         NAME(next_cuts)(&cuts, words);
     }
 }
 
 /* The product for up to eight channels. */
 ALWAYS_INLINE void NAME(multiply_few)(const product_layout *layout, REAL *product, const REAL *a,
-                                      const REAL *b, const ptrdiff_t d) {
+                                      const REAL *b, const NAME(later) *later, const ptrdiff_t d) {
     VEC room[16], *const spread[5] = {NULL, room, room + 8, room + 12, room + 14};
     const ptrdiff_t letters = RUN_LETTERS(d), size = GROUP_WORDS(d), *begin = layout->begin;
-    NAME(spread_tail)(b + begin[1], spread[1], d, size / d, GROUP_VECTORS(d));
-    if (letters >= 2 && layout->depth >= 2)
-        NAME(spread_tail)(b + begin[2], spread[2], d * d, size / (d * d), 1);
-    if (letters >= 3 && layout->depth >= 3)
-        NAME(spread_tail)(b + begin[3], spread[3], d * d * d, size / (d * d * d), 1);
-    if (letters >= 4 && layout->depth >= 4)
-        NAME(spread_tail)(b + begin[4], spread[4], d * d * d * d, 1, 1);
-    for (ptrdiff_t k = 1; k <= layout->depth && k <= letters; k++)
+    for (ptrdiff_t k = 1; k <= layout->depth && k <= letters; k++) {
         NAME(multiply_short_level)(layout, product, a, b, k);
-    for (ptrdiff_t k = letters + 1; k <= layout->depth; k++)
-        NAME(multiply_level)(layout, product, a, b, spread, k, d);
+        NAME(ask_for)(later, begin[k], layout->power[k]);
+    }
+    if (layout->depth <= letters) return;
+    NAME(spread_tail)(b + begin[1], spread[1], d, size / d, GROUP_VECTORS(d));
+    if (letters >= 2) NAME(spread_tail)(b + begin[2], spread[2], d * d, size / (d * d), 1);
+    if (letters >= 3) NAME(spread_tail)(b + begin[3], spread[3], d * d * d, size / (d * d * d), 1);
+    if (letters >= 4) NAME(spread_tail)(b + begin[4], spread[4], d * d * d * d, 1, 1);
+    NAME(multiply_level)(layout, product, a, b, spread, later, letters + 1, d, 1);
+    for (ptrdiff_t k = letters + 2; k <= layout->depth; k++)
+        NAME(multiply_level)(layout, product, a, b, spread, later, k, d, PREFIXES(d));
 }
 
 /* `vectors` vectors of one level, `first` words after the place where the cuts are. */
@@ -164,7 +187,7 @@ ALWAYS_INLINE void NAME(multiply_run)(const NAME(cuts) *cuts, REAL *product, con
 
 /* The product for any number of channels. */
 static void NAME(multiply_many)(const product_layout *layout, REAL *product, const REAL *a,
-                                const REAL *b) {
+                                const REAL *b, const NAME(later) *later) {
     const ptrdiff_t d = layout->channels;
     for (ptrdiff_t k = 1; k <= layout->depth; k++) {
         NAME(cuts) cuts;
@@ -172,6 +195,7 @@ static void NAME(multiply_many)(const product_layout *layout, REAL *product, con
         const ptrdiff_t begin = layout->begin[k], end = begin + layout->power[k];
         for (ptrdiff_t run = begin; run < end; run += d, NAME(next_cuts)(&cuts, d)) {
             ptrdiff_t first = 0;
+            NAME(ask_for)(later, run, d);
             for (; first + 2 * LANES < d; first += 3 * LANES)
                 NAME(multiply_run)(&cuts, product + run, a + run, b + run, first, 3);
             if (first + LANES < d)
@@ -183,20 +207,21 @@ static void NAME(multiply_many)(const product_layout *layout, REAL *product, con
 }
 
 /* product <- a (x) b; three different rows, the levels of each one behind the other.  At the end of
- * each, up to LANES numbers more are read or written, but for numbers of channels that divide LANES. */
+ * each, up to LANES numbers more are read or written, but for numbers of channels that divide LANES.
+ * Meanwhile the rows of `later` are asked for. */
 static void NAME(multiply)(const product_layout *layout, REAL *product, const REAL *a,
-                           const REAL *b) {
+                           const REAL *b, const NAME(later) *later) {
     switch (layout->channels <= 2 * LANES ? layout->channels : 0) {
-        case 2: NAME(multiply_few)(layout, product, a, b, 2); return;
-        case 3: NAME(multiply_few)(layout, product, a, b, 3); return;
-        case 4: NAME(multiply_few)(layout, product, a, b, 4); return;
+        case 2: NAME(multiply_few)(layout, product, a, b, later, 2); return;
+        case 3: NAME(multiply_few)(layout, product, a, b, later, 3); return;
+        case 4: NAME(multiply_few)(layout, product, a, b, later, 4); return;
 #if LANES >= 4
-        case 5: NAME(multiply_few)(layout, product, a, b, 5); return;
-        case 6: NAME(multiply_few)(layout, product, a, b, 6); return;
-        case 7: NAME(multiply_few)(layout, product, a, b, 7); return;
-        case 8: NAME(multiply_few)(layout, product, a, b, 8); return;
+        case 5: NAME(multiply_few)(layout, product, a, b, later, 5); return;
+        case 6: NAME(multiply_few)(layout, product, a, b, later, 6); return;
+        case 7: NAME(multiply_few)(layout, product, a, b, later, 7); return;
+        case 8: NAME(multiply_few)(layout, product, a, b, later, 8); return;
 #endif
-        default: NAME(multiply_many)(layout, product, a, b);
+        default: NAME(multiply_many)(layout, product, a, b, later);
     }
 }
 
@@ -298,3 +323,4 @@ static void NAME(contract_right)(const product_layout *layout, REAL *restrict re
 #undef GROUP_VECTORS
 #undef GROUPS
 #undef VECTOR_WORD
+#undef PREFIXES

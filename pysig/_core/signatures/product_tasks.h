@@ -34,15 +34,21 @@ static void NAME(write_row)(const product_layout *layout, REAL *to, const REAL *
     }
 }
 
-/* Asks for what a later product will read.  Not inline, GCC takes it for a function without effect. */
-ALWAYS_INLINE void NAME(prefetch_product)(const product_problem *problem,
-                                          const product_layout *layout, ptrdiff_t number) {
+/* A product's factors but those that are 1. */
+typedef struct {
+    const product_table *table[PRODUCT_FACTORS];
+    const REAL *row[PRODUCT_FACTORS];
+    int count;
+} NAME(factors);
+
+ALWAYS_INLINE void NAME(find_factors)(const product_problem *problem, ptrdiff_t number,
+                                      NAME(factors) *factors) {
     const ptrdiff_t member = number / problem->rows, r = number % problem->rows;
+    factors->count = 0;
     for (int f = 0; f < problem->factors; f++) {
-        const char *row = (const char *)NAME(find_row)(&problem->factor[f], member, r);
-        if (!row) continue;
-        for (ptrdiff_t byte = 0; byte < layout->words * REAL_BYTES; byte += 64)
-            __builtin_prefetch(row + byte, 0, 2);
+        factors->table[factors->count] = &problem->factor[f];
+        factors->row[factors->count] = NAME(find_row)(&problem->factor[f], member, r);
+        factors->count += factors->row[factors->count] != NULL;
     }
 }
 
@@ -56,29 +62,36 @@ static const REAL *NAME(readable_row)(const product_problem *problem, const prod
     return copy;
 }
 
+/* Takes the rows `begin` ... `end` - 1 of a product, as far as there are so many. */
+ALWAYS_INLINE NAME(later) NAME(some_rows)(const NAME(factors) *factors, int begin, int end) {
+    NAME(later) later = {{NULL}, 0};
+    for (int f = begin; f < end && f < factors->count; f++)
+        later.row[later.rows++] = factors->row[f];
+    return later;
+}
+
+/* Writes the product of rows, and meanwhile asks for the factors of the next one. */
 static void NAME(multiply_rows)(const product_problem *problem, const product_layout *layout,
-                                ptrdiff_t number, REAL *workspace) {
-    const ptrdiff_t member = number / problem->rows, r = number % problem->rows;
-    REAL *result = (REAL *)problem->product.numbers + number * problem->product.stride;
-    const product_table *table[PRODUCT_FACTORS];
-    const REAL *row[PRODUCT_FACTORS], *product;
-    int found = 0;
-    for (int f = 0; f < problem->factors; f++) {
-        table[found] = &problem->factor[f];
-        row[found] = NAME(find_row)(table[found], member, r);
-        found += row[found] != NULL;
-    }
-    if (found < 2) {
-        for (ptrdiff_t w = 0; w < layout->words; w++) result[w] = found ? row[0][w] : 0;
+                                REAL *result, const NAME(factors) *factors,
+                                const NAME(factors) *next, REAL *workspace) {
+    if (factors->count < 2) {
+        const NAME(later) later = NAME(some_rows)(next, 0, PRODUCT_FACTORS);
+        NAME(ask_for)(&later, 0, layout->words);
+        for (ptrdiff_t w = 0; w < layout->words; w++)
+            result[w] = factors->count ? factors->row[0][w] : 0;
         return;
     }
-    product = NAME(readable_row)(problem, layout, table[0], row[0], workspace);
-    for (int f = 1; f < found; f++) {
-        const REAL *factor =
-            NAME(readable_row)(problem, layout, table[f], row[f], workspace + layout->size);
+    const REAL *product =
+        NAME(readable_row)(problem, layout, factors->table[0], factors->row[0], workspace);
+    for (int f = 1; f < factors->count; f++) {
+        const REAL *factor = NAME(readable_row)(problem, layout, factors->table[f], factors->row[f],
+                                                workspace + layout->size);
         REAL *to = workspace + (2 + f % 2) * layout->size;
-        if (f == found - 1 && NAME(fits_vectors)(layout->channels)) to = result;
-        NAME(multiply)(layout, to, product, factor);
+        const int is_last = f == factors->count - 1;
+        const NAME(later) later =
+            NAME(some_rows)(next, f > 1 ? f : 0, is_last ? PRODUCT_FACTORS : f + 1);
+        if (is_last && NAME(fits_vectors)(layout->channels)) to = result;
+        NAME(multiply)(layout, to, product, factor, &later);
         product = to;
     }
     if (product != result) memcpy(result, product, (size_t)layout->words * sizeof(REAL));
@@ -126,12 +139,19 @@ static void NAME(product_tasks)(int kind, const product_problem *problem, ptrdif
                                 ptrdiff_t last, void *workspace) {
     product_layout layout;
     product_make_layout(&layout, problem->channels, problem->depth, LANES);
-    for (ptrdiff_t number = first; number < last; number++) {
-        if (kind == PRODUCT_BACKWARD) {
+    if (kind == PRODUCT_BACKWARD) {
+        for (ptrdiff_t number = first; number < last; number++)
             NAME(gradient_row)(problem, &layout, number, workspace);
-            continue;
-        }
-        if (number + 2 < last) NAME(prefetch_product)(problem, &layout, number + 2);
-        NAME(multiply_rows)(problem, &layout, number, workspace);
+        return;
+    }
+    NAME(factors) factors[4]; /* those of the last four products, the later two asked for */
+    for (ptrdiff_t number = first; number < last && number < first + 2; number++)
+        NAME(find_factors)(problem, number, &factors[number % 4]);
+    for (ptrdiff_t number = first; number < last; number++) {
+        NAME(factors) *later = &factors[(number + 2) % 4];
+        later->count = 0;
+        if (number + 2 < last) NAME(find_factors)(problem, number + 2, later);
+        REAL *result = (REAL *)problem->product.numbers + number * problem->product.stride;
+        NAME(multiply_rows)(problem, &layout, result, &factors[number % 4], later, workspace);
     }
 }

@@ -456,8 +456,10 @@ def positions(value, name, default, length):
     if not array.ndim:
         number = int(array)
         return np.array(max(number + length, 0) if number < 0 else min(number, length), np.intp)
-    array = np.minimum(array, length).astype(np.intp)
-    return np.where(array < 0, np.maximum(array + length, 0), array)
+    array = np.minimum(array, length).astype(np.intp, copy=False)
+    if array.min(initial=0) < 0:
+        array = np.where(array < 0, np.maximum(array + length, 0), array)
+    return array
 
 
 def broadcast_positions(start, end):

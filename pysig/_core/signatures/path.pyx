@@ -8,13 +8,13 @@ from cpython.buffer cimport PyBUF_WRITABLE
 from pysig._core.memory cimport address
 
 
+cdef extern from *:
+    int __builtin_clzll(unsigned long long) noexcept nogil
+
+
 cdef Py_ssize_t highest_bit(Py_ssize_t number) noexcept nogil:
     """The place of the highest bit of a positive number."""
-    cdef Py_ssize_t place = -1
-    while number:
-        number >>= 1
-        place += 1
-    return place
+    return 63 - __builtin_clzll(number)
 
 
 def find_rows(indices, inside, start, end, Py_ssize_t size, Py_ssize_t capacity):

@@ -43,9 +43,12 @@ class SignatureWindowsResiduals(NamedTuple):
     stride: int
     inverse: bool
     scalar_term: bool
+    lengths: np.ndarray | None  # if given, the path has been held at its ends
 
 
-def signature_windows(path, depth, *, length, stride=1, inverse=False, scalar_term=False):
+def signature_windows(
+    path, depth, *, length, stride=1, inverse=False, scalar_term=False, lengths=None
+):
     """
     Compute the signatures of sliding or expanding windows of paths.
 
@@ -67,12 +70,18 @@ def signature_windows(path, depth, *, length, stride=1, inverse=False, scalar_te
         Give the inverse elements, the signatures of the windows run through backwards.
     scalar_term : bool
         Put the coefficient of the empty word, 1, in front.
+    lengths : array_like of int, shape (...), optional
+        How many points of each path count, from 1 to `points`; broadcast to the leading axes of
+        `path`. A path stays where it ends: expanding windows repeat the last signature, and sliding
+        ones that reach beyond the end have the signature of what is left, at last the unit. The
+        points after the end may be NaN.
 
     Returns
     -------
     ndarray, shape (..., windows, signature_channels)
         (points - length) // stride + 1 windows; (points - 1) // stride expanding ones. Points after
-        the last whole window are not used.
+        the last whole window are not used. With `lengths`, the first (lengths - length) // stride +
+        1 windows of a path are whole.
 
     Raises
     ------
@@ -91,7 +100,8 @@ def signature_windows(path, depth, *, length, stride=1, inverse=False, scalar_te
     Sliding windows take, for each increment of the path, two steps of a signature, and one product
     for each window. Those that overlap less than eight times are computed one by one. Memory:
     beside the result, some MiB, or room for 32 times the signatures of one window's prefixes, if
-    that is more; with expanding windows, for the signatures of all prefixes of the path.
+    that is more; with expanding windows, for the signatures of all prefixes of the path. With
+    `lengths`, the path is copied.
 
     Examples
     --------
@@ -104,10 +114,12 @@ def signature_windows(path, depth, *, length, stride=1, inverse=False, scalar_te
     >>> np.allclose(windows[7], pysig.signature(path[70:120], 3))
     True
     """
-    return evaluate(check(path, depth, length, stride, inverse, scalar_term))
+    return evaluate(check(path, depth, length, stride, inverse, scalar_term, lengths))
 
 
-def signature_windows_forward(path, depth, *, length, stride=1, inverse=False, scalar_term=False):
+def signature_windows_forward(
+    path, depth, *, length, stride=1, inverse=False, scalar_term=False, lengths=None
+):
     """
     Compute the signatures of windows, and what their gradient needs.
 
@@ -135,7 +147,7 @@ def signature_windows_forward(path, depth, *, length, stride=1, inverse=False, s
            [  1.],
            [ 10.]])
     """
-    residuals = check(path, depth, length, stride, inverse, scalar_term)
+    residuals = check(path, depth, length, stride, inverse, scalar_term, lengths)
     return evaluate(residuals), residuals
 
 
@@ -153,7 +165,7 @@ def signature_windows_backward(residuals, grad):
     Returns
     -------
     ndarray, shape (..., points, channels)
-        The gradient of `path`.
+        The gradient of `path`. Zero for points that `lengths` leaves out.
 
     Raises
     ------
@@ -175,33 +187,53 @@ def signature_windows_backward(residuals, grad):
     shape = result_shape(residuals)
     grad = check_grad(grad, shape, path, "signatures")
     with device_of(path):
-        if residuals.length is None:
-            return expanding_gradient(residuals, grad)
-        if not residuals.inverse:
-            return sliding_gradient(residuals, grad)
-        gradient = namespace_of(path).zeros(path.shape, path.dtype)
-        reversed_path = backwards(residuals)
-        reversed_grad = namespace_of(path).ascontiguousarray(grad[..., ::-1, :])
-        used = gradient[..., : reversed_path.path.shape[-2], :]
-        used[...] = sliding_gradient(reversed_path, reversed_grad)[..., ::-1, :]
-        return gradient
+        gradient = path_gradient(residuals, grad)
+        if residuals.lengths is None:
+            return gradient
+        return held_gradient(gradient, residuals.lengths)
 
 
-def check(path, depth, length, stride, inverse, scalar_term):
+def check(path, depth, length, stride, inverse, scalar_term, lengths):
     """Check all arguments, and return them with arrays converted."""
-    residuals = whole.check(path, depth, False, None, None, inverse, scalar_term, None)
-    path = residuals.path
+    residuals = whole.check(path, depth, False, None, None, inverse, scalar_term, lengths)
+    path, lengths = residuals.path, residuals.lengths
     stride = integer(stride, "stride", 1, np.iinfo(np.intp).max)
     if length is not None:
         length = integer(length, "length", 1, path.shape[-2])
+    if lengths is not None:
+        lengths = np.broadcast_to(lengths, path.shape[:-2])
+        with device_of(path):
+            path = held(path, lengths)
     return SignatureWindowsResiduals(
-        path, residuals.depth, length, stride, residuals.inverse, residuals.scalar_term
+        path, residuals.depth, length, stride, residuals.inverse, residuals.scalar_term, lengths
     )
+
+
+def ends(xp, lengths, points):
+    """Return a mask of the points that count, (..., points, 1), and the last one, (..., 1, 1)."""
+    lengths = xp.asarray(lengths)[..., None, None]
+    return xp.arange(points)[:, None] < lengths, lengths - 1
+
+
+def held(path, lengths):
+    """Return the path with what is behind the ends replaced by the last point that counts."""
+    xp = namespace_of(path)
+    before, last = ends(xp, lengths, path.shape[-2])
+    return xp.where(before, path, xp.take_along_axis(path, last, axis=-2))
+
+
+def held_gradient(gradient, lengths):
+    """Return the gradient of the path for that of what `held` returns."""
+    xp = namespace_of(gradient)
+    before, last = ends(xp, lengths, gradient.shape[-2])
+    behind = xp.where(before, 0, gradient).sum(axis=-2, keepdims=True)
+    is_last = xp.arange(gradient.shape[-2])[:, None] == last
+    return xp.where(before, gradient, 0) + xp.where(is_last, behind, 0)
 
 
 def result_shape(residuals):
     """Return the shape of the signatures."""
-    path, depth, length, stride, _, scalar_term = residuals
+    path, depth, length, stride, _, scalar_term, _ = residuals
     *batch, points, channels = path.shape
     if length is None:
         windows = (points - 1) // stride
@@ -219,6 +251,21 @@ def evaluate(residuals):
         if not residuals.inverse:
             return sliding(residuals)
         return namespace_of(path).ascontiguousarray(sliding(backwards(residuals))[..., ::-1, :])
+
+
+def path_gradient(residuals, grad):
+    """Return the gradient of the path; `grad` has been checked."""
+    path = residuals.path
+    if residuals.length is None:
+        return expanding_gradient(residuals, grad)
+    if not residuals.inverse:
+        return sliding_gradient(residuals, grad)
+    gradient = namespace_of(path).zeros(path.shape, path.dtype)
+    reversed_path = backwards(residuals)
+    reversed_grad = namespace_of(path).ascontiguousarray(grad[..., ::-1, :])
+    used = gradient[..., : reversed_path.path.shape[-2], :]
+    used[...] = sliding_gradient(reversed_path, reversed_grad)[..., ::-1, :]
+    return gradient
 
 
 def backwards(residuals):
@@ -264,7 +311,7 @@ def sliding_gradient(residuals, grad):
 
 def whole_residuals(residuals):
     """Return the residuals of the signatures of all prefixes."""
-    path, depth, _, _, inverse, scalar_term = residuals
+    path, depth, _, _, inverse, scalar_term, _ = residuals
     return whole.check(path, depth, True, None, None, inverse, scalar_term, None)
 
 
@@ -338,7 +385,7 @@ def write_separate(residuals, part, result):
 def add_separate_gradient(residuals, part, gradient, grad):
     """Add the gradient of some windows to that of the path."""
     points = members_of(residuals, part)[:, part.points]
-    _, depth, length, stride, _, scalar_term = residuals
+    _, depth, length, stride, _, scalar_term, _ = residuals
     arguments = whole.check(points, depth, False, None, None, False, scalar_term, None)
     grad = namespace_of(grad).ascontiguousarray(grad[part.members, part.windows])
     of_windows = whole.signature_backward(arguments, grad).path
@@ -416,7 +463,7 @@ def tables_of(residuals, part):
 
 def write_tabled(residuals, part, result):
     """Write the signatures of some windows."""
-    path, depth, *_, scalar_term = residuals
+    path, depth, *_, scalar_term, _ = residuals
     _, _, tables = tables_of(residuals, part)
     product = result[part.members, part.windows]
     if not product.flags.c_contiguous:

@@ -96,6 +96,33 @@ def test_scalar_term_and_type(rng, length, dtype):
     np.testing.assert_array_equal(gradient, other)
 
 
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize(("length", "stride"), [(None, 1), (None, 3), (21, 1), (5, 2)])
+def test_ragged_paths_stay_where_they_end(rng, length, stride, inverse):
+    lengths = np.array([[1, 40], [17, 60]])
+    path, direction = short_path(rng, 2, 2, 2, 60, 3)
+    inside = np.arange(60)[:, None] < lengths[..., None, None]
+    ends = np.take_along_axis(path, lengths[..., None, None] - 1, axis=-2)
+    options: dict[str, Any] = {"length": length, "stride": stride, "inverse": inverse}
+    value, residuals = pysig.signature_windows_forward(
+        np.where(inside, path, np.nan), 3, lengths=lengths, **options
+    )
+    held = np.where(inside, path, ends)
+    expected, plain = pysig.signature_windows_forward(held, 3, **options)
+    np.testing.assert_array_equal(value, expected)
+    grad = rng.standard_normal(value.shape)
+    gradient = pysig.signature_windows_backward(residuals, grad)
+    np.testing.assert_array_equal(gradient[~inside[..., 0]], 0)
+    direction = np.where(
+        inside, direction, np.take_along_axis(direction, lengths[..., None, None] - 1, axis=-2)
+    )
+    np.testing.assert_allclose(
+        np.sum(gradient * direction),
+        np.sum(pysig.signature_windows_backward(plain, grad) * direction),
+        rtol=1e-12,
+    )
+
+
 def test_backward_is_the_adjoint_of_the_derivative(rng):
     """<grad, J v> = <Jᵀ grad, v>, with J v by a central difference that is exact for depth 2."""
     path, direction = short_path(rng, 2, 2, 40, 3)
@@ -138,6 +165,8 @@ def test_result_does_not_depend_on_the_number_of_threads(rng):
         ({"length": 2, "depth": 0}, ValueError, "depth"),
         ({"length": 2, "path": np.zeros(3)}, ValueError, "path"),
         ({"length": 2, "scalar_term": 1}, TypeError, "scalar_term"),
+        ({"length": 2, "lengths": 10}, ValueError, "lengths must be between 1 and 9"),
+        ({"length": 2, "lengths": 2.0}, TypeError, "lengths must be integers"),
     ],
 )
 def test_refuses(options, error, message):

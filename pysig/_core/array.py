@@ -128,18 +128,36 @@ def real_cupy_array(value, name, dtype):
 
 def converted_array(value, name, dtype):
     """Return what is not yet a native float32 or float64 array as one, of `dtype` if given."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must not be a masked array: masked values have no meaning here")
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{name} cannot be made a NumPy array: {error}") from error
+    array = numpy_array(value, name)
     if array.dtype.kind in "biu":
         return array.astype(dtype or FLOAT64)
     if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):
         return array.astype(dtype or array.dtype.newbyteorder("="), copy=False)
     raise TypeError(f"{name} must be float32, float64 or integers, not {array.dtype}")
+
+
+def integer_array(value, name, allowed="integers"):
+    """Return `value` as a NumPy array of integers of any type; CuPy arrays are refused."""
+    if is_cupy(value):
+        raise TypeError(
+            f"{name} must be on the host, as {allowed} or a NumPy array, for it is checked there; "
+            "use cupy.asnumpy"
+        )
+    array = numpy_array(value, name)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be {allowed}, not {array.dtype}")
+    return array
+
+
+def numpy_array(value, name):
+    """Return `value` as a NumPy array of any type."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array: masked values have no meaning here")
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} cannot be made a NumPy array: {error}") from error
 
 
 def integer(value, name, lowest, highest):

@@ -22,7 +22,7 @@ from pysig._core.array import (
     broadcast,
     check_residuals,
     empty,
-    is_cupy,
+    integer_array,
     namespace,
     namespace_of,
     real_array,
@@ -441,18 +441,11 @@ def with_room(array, rows, used):
 
 def positions(value, name, default, length):
     """Return `start` or `end` as an array of intp from 0 to `length`, as in slicing."""
-    if is_cupy(value):
-        raise TypeError(
-            f"{name} must be on the host, as integers or a NumPy array, for it is checked there; "
-            "use cupy.asnumpy"
-        )
     if value is None:
         value = default
     elif isinstance(value, list | tuple):
         value = [default if item is None else item for item in value]
-    array = np.asarray(value)
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integers or None, not {array.dtype}")
+    array = integer_array(value, name, "integers or None")
     if not array.ndim:
         number = int(array)
         return np.array(max(number + length, 0) if number < 0 else min(number, length), np.intp)

@@ -30,7 +30,7 @@ from pysig._core.array import (
     dispatch,
     empty,
     integer,
-    is_cupy,
+    integer_array,
     namespace,
     real_array,
     sum_to_shape,
@@ -363,14 +363,7 @@ def check_words(array, path, last, name, allowed):
 
 def check_lengths(lengths, path):
     """Return `lengths` as a NumPy array of intp, each checked."""
-    if is_cupy(lengths):
-        raise TypeError(
-            "lengths must be on the host, as a list or a NumPy array, for they are checked there; "
-            "use cupy.asnumpy"
-        )
-    lengths = np.asarray(lengths)
-    if lengths.size and lengths.dtype.kind not in "iu":
-        raise TypeError(f"lengths must be integers, not {lengths.dtype}")
+    lengths = integer_array(lengths, "lengths")
     length = path.shape[-2]
     if lengths.size and not (lengths.min() >= 1 and lengths.max() <= length):
         raise ValueError(

@@ -236,6 +236,8 @@ def test_result_does_not_depend_on_the_number_of_threads(rng):
         (1, [5.0], TypeError, "end must be integers or None"),
         (True, 5, TypeError, "start must be integers"),
         ([1, 2], [5, 6, 7], ValueError, "broadcast"),
+        ([[1], [2, 3]], 5, ValueError, "start cannot be made a NumPy array"),
+        (1, np.ma.array([5, 6], mask=[0, 1]), TypeError, "end must not be a masked array"),
     ],
 )
 def test_query_refuses(start, end, error, message):

@@ -289,6 +289,8 @@ BAD_ARGUMENTS = [
     ("lengths", [4.0, 4.0], TypeError, "float64"),
     ("lengths", [True, True], TypeError, "bool"),
     ("lengths", "44", TypeError, "U"),
+    ("lengths", [[4], [4, 4]], ValueError, "cannot be made a NumPy array"),
+    ("lengths", np.ma.array([4, 4], mask=[0, 1]), TypeError, "masked"),
     ("path", NeverAnArray(), TypeError, ""),
     ("basepoint", NeverAnArray(), TypeError, ""),
     ("initial", NeverAnArray(), TypeError, ""),

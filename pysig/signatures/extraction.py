@@ -6,7 +6,7 @@ import numpy as np
 
 from pysig._core.array import check_residuals, device_of, grad_array, integer, namespace_of
 from pysig.signatures.algebra import check_tensor
-from pysig.signatures.words import word_to_index
+from pysig.signatures.words import find_word
 
 __all__ = [
     "ExtractSignatureTermResiduals",
@@ -161,15 +161,15 @@ def rounds(places):
 def find_places(term, channels, depth, scalar_term):
     """Return where a level (a slice), a word (an int) or words (a list) stand."""
     if isinstance(term, tuple):
-        return find_word(term, channels, depth, scalar_term)
+        return find_term(term, channels, depth, scalar_term)
     if isinstance(term, list):
-        return [find_word(word, channels, depth, scalar_term) for word in term]
+        return [find_term(word, channels, depth, scalar_term) for word in term]
     level = integer(term, "term", 1 - scalar_term, depth)
     start = sum(channels**k for k in range(1 - scalar_term, level))
     return slice(start, start + channels**level)
 
 
-def find_word(word, channels, depth, scalar_term):
+def find_term(word, channels, depth, scalar_term):
     """Return where the coefficient of a word stands."""
     if not isinstance(word, tuple):
         raise TypeError(f"term must have words that are tuples of letters, not {word!r}")
@@ -177,4 +177,4 @@ def find_word(word, channels, depth, scalar_term):
         raise ValueError(
             f"term must have words of {1 - scalar_term} to {depth} letters, not {word}"
         )
-    return word_to_index(word, channels, scalar_term)
+    return find_word(word, "term", channels, scalar_term)

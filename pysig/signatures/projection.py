@@ -101,6 +101,8 @@ def words_of_weight(weights, largest):
     ValueError
         If a weight is not positive and finite; if there would be more than 2²⁰ words, or
         some of more than 64 letters.
+    TypeError
+        If `weights` is not a sequence of numbers, or `largest` no number.
 
     Examples
     --------
@@ -110,8 +112,7 @@ def words_of_weight(weights, largest):
     >>> pysig.words_of_weight([1, 2, 2], 3)
     [(0,), (1,), (2,), (0, 0), (0, 1), (0, 2), (1, 0), (2, 0), (0, 0, 0)]
     """
-    weights = [float(weight) for weight in weights]
-    largest = float(largest)
+    weights, largest = real_numbers(weights, "weights"), real_numbers([largest], "largest")[0]
     if not weights or not all(0 < weight < np.inf for weight in weights):
         raise ValueError(f"weights must be positive and finite, one for each letter, not {weights}")
     if not largest < np.inf:
@@ -133,6 +134,14 @@ def words_of_weight(weights, largest):
         ]
         result += [word for word, _ in level]
     return result
+
+
+def real_numbers(values, name):
+    """Return the values as floats."""
+    try:
+        return [float(value) for value in values]
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be real: {error}") from None
 
 
 def few_words(weights, bound):

@@ -151,7 +151,7 @@ def word_to_index(word, channels, scalar_term=False):
         If a letter is out of range, the word is longer than 64 letters, or it is empty and
         `scalar_term` is false.
     TypeError
-        If a letter or `channels` is not an integer.
+        If a letter or `channels` is not an integer, or `word` is no sequence.
 
     See Also
     --------
@@ -166,12 +166,20 @@ def word_to_index(word, channels, scalar_term=False):
     (1, 0)
     """
     channels = integer(channels, "channels", 1, sys.maxsize)
-    scalar_term = boolean(scalar_term, "scalar_term")
-    letters = [integer(letter, "a letter of word", 0, channels - 1) for letter in word]
+    return find_word(word, "word", channels, boolean(scalar_term, "scalar_term"))
+
+
+def find_word(word, name, channels, scalar_term):
+    """Do what `word_to_index` does for a word that errors call `name`."""
+    try:
+        word = tuple(word)
+    except TypeError:
+        raise TypeError(f"{name} must be a tuple of letters, not {word!r}") from None
+    letters = [integer(letter, f"a letter of {name}", 0, channels - 1) for letter in word]
     if len(letters) > LARGEST_DEPTH:
-        raise ValueError(f"word must have at most {LARGEST_DEPTH} letters, not {len(letters)}")
+        raise ValueError(f"{name} must have at most {LARGEST_DEPTH} letters, not {len(letters)}")
     if not letters and not scalar_term:
-        raise ValueError("word must not be empty unless scalar_term is True")
+        raise ValueError(f"{name} must not be empty unless scalar_term is True")
     index = 0
     for letter in letters:  # 1 + letter: the words that are shorter count, too
         index = index * channels + 1 + letter

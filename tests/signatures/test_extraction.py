@@ -89,7 +89,7 @@ def test_gradient_of_a_level(rng, term):
         (4, ValueError, "term must be between 1 and 3"),
         ((), ValueError, "1 to 3 letters"),
         ((0, 0, 0, 0), ValueError, "1 to 3 letters"),
-        ((0, 2), ValueError, "between 0 and 1"),
+        ((0, 2), ValueError, "a letter of term must be between 0 and 1"),
         ((0, -1), ValueError, "between 0 and 1"),
         ((0, 1.0), TypeError, "must be an integer"),
         ([(0, 1), 1], TypeError, "tuples of letters"),

@@ -308,18 +308,21 @@ def test_bad_arguments(arguments, options, error, message):
 
 
 @pytest.mark.parametrize(
-    ("weights", "largest", "message"),
+    ("weights", "largest", "error", "message"),
     [
-        ((), 1, "weights must be positive"),
-        ((1, 0), 1, "weights must be positive"),
-        ((1, math.inf), 1, "weights must be positive"),
-        ((1,), math.nan, "largest must be finite"),
-        ((1,), 65, "more than 64 letters"),
-        ((1, 1, 1, 1), 13, "too large"),
+        ((), 1, ValueError, "weights must be positive"),
+        ((1, 0), 1, ValueError, "weights must be positive"),
+        ((1, math.inf), 1, ValueError, "weights must be positive"),
+        ((1,), math.nan, ValueError, "largest must be finite"),
+        ((1,), 65, ValueError, "more than 64 letters"),
+        ((1, 1, 1, 1), 13, ValueError, "too large"),
+        (2, 1, TypeError, "weights must be real"),
+        ((1, "a"), 1, TypeError, "weights must be real"),
+        ((1,), None, TypeError, "largest must be real"),
     ],
 )
-def test_bad_weights(weights, largest, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_weights(weights, largest, error, message):
+    with pytest.raises(error, match=message):
         pysig.words_of_weight(weights, largest)
 
 

@@ -98,6 +98,7 @@ def test_results_may_be_changed():
         (lambda: pysig.word_to_index((2,), 2), ValueError, "a letter of word must be between 0"),
         (lambda: pysig.word_to_index((0.5,), 2), TypeError, "a letter of word must be an integer"),
         (lambda: pysig.word_to_index((), 2), ValueError, "word must not be empty"),
+        (lambda: pysig.word_to_index(1, 2), TypeError, "word must be a tuple of letters"),
         (lambda: pysig.word_to_index((0,) * 65, 2), ValueError, "at most 64 letters"),
         (
             lambda: pysig.word_to_index((0,), 2, WRONG),

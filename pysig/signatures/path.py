@@ -13,6 +13,7 @@ this divides nothing out, so that results are as accurate as if each was compute
 paths of any length.
 """
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -148,6 +149,15 @@ class Path:
     def __len__(self):
         """Return how many points the path has, a basepoint included."""
         return self._length
+
+    def __copy__(self):
+        """Return a copy that shares nothing: both may be updated afterwards."""
+        return copy.deepcopy(self)
+
+    def __repr__(self):
+        """Return the shape of the points, and the options."""
+        shape = (*self._lead, len(self), self.channels)
+        return f"Path(shape={shape}, depth={self.depth}, dtype={self._points.dtype})"
 
     def update(self, more):
         """

@@ -7,6 +7,8 @@ computed in one pass. So each point takes part in two steps, and in one product 
 signature is asked for. Nothing is divided out, so that errors do not grow with time.
 """
 
+import copy
+
 import numpy as np
 
 from pysig._core.array import integer, namespace, namespace_of, real_array
@@ -92,6 +94,15 @@ class SignatureStream:
     def __len__(self):
         """Return how many points there are."""
         return self._front + self._back_length + 1
+
+    def __copy__(self):
+        """Return a copy that shares nothing: both may get points afterwards."""
+        return copy.deepcopy(self)
+
+    def __repr__(self):
+        """Return the shape of the points, and the options."""
+        shape = (*self._lead, len(self), self._points[-1].shape[-1])
+        return f"SignatureStream(shape={shape}, depth={self.depth}, dtype={self._back.dtype})"
 
     def push(self, points):
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import Any
 
@@ -284,3 +285,20 @@ def test_inputs_are_not_changed_and_may_change(rng):
     np.testing.assert_array_equal(path.signature([3, 3], 60)[:, 1], before)
     again = pickle.loads(pickle.dumps(path))
     np.testing.assert_array_equal(again.signature(3, 60), before)
+
+
+def test_copies_are_updated_by_themselves(rng):
+    points, one, other = (
+        short_path(rng, 2, 70, 3),
+        rng.standard_normal((2, 5, 3)),
+        np.ones((2, 5, 3)),
+    )
+    path = pysig.Path(points, 2)
+    path.update(one[:, :1])
+    twin = copy.copy(path)
+    path.update(one[:, 1:])
+    twin.update(other)
+    for which, more in ((path, one), (twin, np.concatenate((one[:, :1], other), axis=1))):
+        whole = np.concatenate((points, more), axis=1)
+        np.testing.assert_allclose(which.signature(60), pysig.signature(whole[:, 60:], 2), 1e-12)
+    assert repr(twin) == "Path(shape=(2, 76, 3), depth=2, dtype=float64)"

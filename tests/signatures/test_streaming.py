@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import numpy as np
@@ -92,6 +93,17 @@ def test_arrays_given_may_change(rng):
     points[:] = new[:] = 7
     stream.pop(3)
     np.testing.assert_allclose(stream.signature(), pysig.signature(kept[3:], 2), rtol=1e-13)
+
+
+def test_copies_go_their_own_ways(rng):
+    points, one, other = rng.standard_normal((3, 10, 2))
+    stream = pysig.SignatureStream(points, 2)
+    twin = copy.copy(stream)
+    stream.push(one)
+    twin.push(other)
+    expected = pysig.signature(np.concatenate((points, other)), 2)
+    np.testing.assert_allclose(twin.signature(), expected, rtol=1e-13)
+    assert repr(stream) == "SignatureStream(shape=(20, 2), depth=2, dtype=float64)"
 
 
 def test_refuses():

@@ -148,6 +148,13 @@ from pysig.signatures.rotation import (
     rotation_invariants_2d_coefficients,
     rotation_invariants_2d_forward,
 )
+from pysig.signatures.score import (
+    SignatureScoreGradients,
+    SignatureScoreResiduals,
+    signature_score,
+    signature_score_backward,
+    signature_score_forward,
+)
 from pysig.signatures.shuffle import (
     ShuffleProductGradients,
     ShuffleProductResiduals,
@@ -273,6 +280,8 @@ __all__ = [
     "SignatureResiduals",
     "SignatureScaleGradients",
     "SignatureScaleResiduals",
+    "SignatureScoreGradients",
+    "SignatureScoreResiduals",
     "SignatureStream",
     "SignatureToLogsignatureResiduals",
     "SignatureWindowsResiduals",
@@ -376,6 +385,9 @@ __all__ = [
     "signature_scale",
     "signature_scale_backward",
     "signature_scale_forward",
+    "signature_score",
+    "signature_score_backward",
+    "signature_score_forward",
     "signature_to_logsignature",
     "signature_to_logsignature_backward",
     "signature_to_logsignature_forward",

@@ -145,7 +145,12 @@ def test_empty_batches_and_single_points(cupy, static):
 def test_libraries_do_not_mix(cupy, rng):
     host = rng.standard_normal((2, 5, 3))
     x = cupy.asarray(host)
-    for function in (pysig.signature_kernel, pysig.signature_gram, pysig.signature_mmd):
+    for function in (
+        pysig.signature_kernel,
+        pysig.signature_gram,
+        pysig.signature_mmd,
+        pysig.signature_score,
+    ):
         with pytest.raises(TypeError, match="x is CuPy's, but not y"):
             function(x, host)
     value, residuals = pysig.signature_kernel_forward(x, x)

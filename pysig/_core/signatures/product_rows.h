@@ -75,18 +75,18 @@ ALWAYS_INLINE void NAME(next_cuts)(NAME(cuts) *cuts, ptrdiff_t words) {
     }
 }
 
-/* A level of words that are no longer than a run. */
-static void NAME(multiply_short_level)(const product_layout *layout, REAL *product, const REAL *a,
-                                       const REAL *b, ptrdiff_t k) {
-    const ptrdiff_t *begin = layout->begin, *power = layout->power;
-    REAL *level = product + begin[k];
-    for (ptrdiff_t w = 0; w < power[k]; w++) level[w] = a[begin[k] + w] + b[begin[k] + w];
-    for (ptrdiff_t i = 1; i < k; i++) {
-        const REAL *head = a + begin[i], *tail = b + begin[k - i];
-        REAL *words = level;
-        for (ptrdiff_t w = 0; w < power[i]; w++, words += power[k - i])
-            for (ptrdiff_t v = 0; v < power[k - i]; v++) words[v] += head[w] * tail[v];
-    }
+/* A level of words that are no longer than a run: with k and d known, all numbers are in registers. */
+ALWAYS_INLINE void NAME(multiply_short_level)(const product_layout *layout, REAL *product,
+                                              const REAL *a, const REAL *b, const ptrdiff_t k,
+                                              const ptrdiff_t d) {
+    const ptrdiff_t *begin = layout->begin, power[5] = {1, d, d * d, d * d * d, d * d * d * d};
+    REAL words[2 * LANES];
+    for (ptrdiff_t w = 0; w < power[k]; w++) words[w] = a[begin[k] + w] + b[begin[k] + w];
+    for (ptrdiff_t i = 1; i < k; i++)
+        for (ptrdiff_t w = 0; w < power[i]; w++)
+            for (ptrdiff_t v = 0; v < power[k - i]; v++)
+                words[w * power[k - i] + v] += a[begin[i] + w] * b[begin[k - i] + v];
+    memcpy(product + begin[k], words, (size_t)power[k] * sizeof(REAL));
 }
 
 /* The vectors of a group with the n numbers of `tail` at one of `places` places, zero elsewhere. */
@@ -157,10 +157,11 @@ ALWAYS_INLINE void NAME(multiply_few)(const product_layout *layout, REAL *produc
                                       const REAL *b, const NAME(later) *later, const ptrdiff_t d) {
     VEC room[16], *const spread[5] = {NULL, room, room + 8, room + 12, room + 14};
     const ptrdiff_t letters = RUN_LETTERS(d), size = GROUP_WORDS(d), *begin = layout->begin;
-    for (ptrdiff_t k = 1; k <= layout->depth && k <= letters; k++) {
-        NAME(multiply_short_level)(layout, product, a, b, k);
-        NAME(ask_for)(later, begin[k], layout->power[k]);
-    }
+    NAME(multiply_short_level)(layout, product, a, b, 1, d);
+    if (letters >= 2 && layout->depth >= 2) NAME(multiply_short_level)(layout, product, a, b, 2, d);
+    if (letters >= 3 && layout->depth >= 3) NAME(multiply_short_level)(layout, product, a, b, 3, d);
+    if (letters >= 4 && layout->depth >= 4) NAME(multiply_short_level)(layout, product, a, b, 4, d);
+    NAME(ask_for)(later, 0, layout->depth > letters ? begin[letters + 1] : layout->words);
     if (layout->depth <= letters) return;
     NAME(spread_tail)(b + begin[1], spread[1], d, size / d, GROUP_VECTORS(d));
     if (letters >= 2) NAME(spread_tail)(b + begin[2], spread[2], d * d, size / (d * d), 1);

@@ -166,7 +166,7 @@ def expected_signature_backward(residuals, grad):
     rows = gradient.reshape(-1, *paths.shape[-3:])
     for row, samples, signature_residuals in chunks(residuals):
         count = signature_residuals.path.shape[0]
-        repeated = xp.ascontiguousarray(xp.broadcast_to(each[row], (count, shape[-1])))
+        repeated = xp.repeat(each[row].reshape(1, -1), count, axis=0)
         rows[row, samples] = signature_backward(signature_residuals, repeated).path
     return gradient
 

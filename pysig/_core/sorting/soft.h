@@ -164,7 +164,7 @@ static int soft_try_row(const soft_problem *problem, ptrdiff_t row, const double
 }
 
 static void soft_fill_buckets(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
-                              ptrdiff_t end, const double *splitters, ptrdiff_t *places,
+                              ptrdiff_t end, const double *splitters, const ptrdiff_t *places,
                               double *keys) {
     SIMD_CALL(soft_fill_buckets, problem->is_double, problem->level, problem, row, first, end,
               splitters, places, keys);

@@ -63,7 +63,7 @@ cdef extern from "sorting/soft.h" nogil:
     int soft_count_buckets(const soft_problem *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                            const double *, Py_ssize_t *) noexcept
     void soft_fill_buckets(const soft_problem *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                           const double *, Py_ssize_t *, double *) noexcept
+                           const double *, const Py_ssize_t *, double *) noexcept
     void soft_take_part(const soft_problem *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                         const soft_workspace *) noexcept
     int soft_finish_taken(const soft_problem *, Py_ssize_t, double *,

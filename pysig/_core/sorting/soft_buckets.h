@@ -55,6 +55,8 @@ static void NAME(soft_fill_buckets)(const soft_problem *problem, ptrdiff_t row, 
     REAL splitters[SOFT_BUCKETS - 1], entries[STRIP];
     double keys[STRIP];
     int32_t buckets[STRIP];
+    ptrdiff_t next[SOFT_BUCKETS]; /* other threads write what stands next to `places` */
+    memcpy(next, places, sizeof next);
     NAME(soft_copy_splitters)(all_splitters, splitters);
     for (ptrdiff_t i = first; i < end; i += STRIP) {
         const int count = end - i < STRIP ? (int)(end - i) : STRIP;
@@ -67,9 +69,9 @@ static void NAME(soft_fill_buckets)(const soft_problem *problem, ptrdiff_t row, 
         }
         if (all_keys) {
             NAME(soft_make_keys)(x, i, i + count, problem->sign, mask, keys);
-            for (int j = 0; j < count; j++) all_keys[places[buckets[j]]++] = keys[j];
+            for (int j = 0; j < count; j++) all_keys[next[buckets[j]]++] = keys[j];
         } else {
-            for (int j = 0; j < count; j++) value[places[buckets[j]]++] = entries[j];
+            for (int j = 0; j < count; j++) value[next[buckets[j]]++] = entries[j];
         }
     }
 }

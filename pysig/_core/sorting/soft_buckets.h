@@ -46,8 +46,8 @@ static int NAME(soft_count_buckets)(const soft_problem *problem, ptrdiff_t row, 
 /* Puts the entries into the buckets, of which the next places are given: keys, or, where keys is
  * NULL, values. */
 static void NAME(soft_fill_buckets)(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
-                                    ptrdiff_t end, const double *all_splitters, ptrdiff_t *places,
-                                    double *all_keys) {
+                                    ptrdiff_t end, const double *all_splitters,
+                                    const ptrdiff_t *places, double *all_keys) {
     enum { STRIP = 64 };
     const REAL *x = (const REAL *)problem->x + row * problem->n, sign = problem->sign;
     REAL *value = (REAL *)problem->value + row * problem->n;

@@ -72,6 +72,9 @@ typedef struct {
     int length; /* at least 2 where it is stored */
 } soft_block;
 
+/* Two sums that are taken together. */
+typedef double soft_pair __attribute__((vector_size(16)));
+
 /* What passes over a long row leave for each of its chunks. */
 typedef struct {
     ptrdiff_t count;   /* of the chunk's blocks */

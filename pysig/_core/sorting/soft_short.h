@@ -45,16 +45,19 @@ static int NAME(soft_order_short_rows)(const soft_problem *problem, ptrdiff_t fi
 /* Short rows, from first to last. */
 static int NAME(soft_short_rows)(const soft_problem *problem, ptrdiff_t first, ptrdiff_t last,
                                  const soft_workspace *workspace) {
+    const ptrdiff_t n = problem->n;
     if (problem->kind != SOFT_RANK_KL)
         return NAME(soft_order_short_rows)(problem, first, last, workspace);
-    for (ptrdiff_t row = first; row < last; row += KEY_LANES) {
-        const int count = last - row < KEY_LANES ? (int)(last - row) : KEY_LANES;
-        const unsigned left = NAME(soft_rank_lanes)(problem, row, count);
-        for (int lane = 0; lane < count; lane++)
-            if (left >> lane & 1) {
-                const ptrdiff_t number = row + lane;
+    const int together = SOFT_GROUPS * KEY_LANES;
+    for (ptrdiff_t row = first; row < last; row += together) {
+        const int count = last - row < together ? (int)(last - row) : together;
+        /* One row, unless it is very short, takes less time without lanes. */
+        const int is_alone = count == 1 && n > 32;
+        const unsigned left = is_alone ? 1 : NAME(soft_rank_lanes)(problem, row, count);
+        for (int i = 0; i < count; i++)
+            if (left >> i & 1) {
                 const int status =
-                    NAME(soft_order_short_rows)(problem, number, number + 1, workspace);
+                    NAME(soft_order_short_rows)(problem, row + i, row + i + 1, workspace);
                 if (status > SOFT_OK) return status;
             }
     }

@@ -55,25 +55,51 @@ static void NAME(soft_sort_columns)(NAME(soft_lanes) *lanes, ptrdiff_t n) {
         SIMD_CONCATENATE(sort_network, double, SIMD_LEVEL_NAME)(lanes->s, lanes->order, n);
 }
 
-/* The sorted columns of some rows: entries / strength, relative to the first of each row. */
+/* Entries / strength, relative to the first of the row; what is no number becomes large. */
+ALWAYS_INLINE void NAME(soft_fill_exponents)(const soft_problem *problem, ptrdiff_t number,
+                                             double *row) {
+    const ptrdiff_t n = problem->n;
+    const REAL *x = (const REAL *)problem->x + number * n;
+    const double origin = (double)x[0], scale = problem->sign / problem->strength;
+    const double most = 2 * SOFT_LARGEST_EXPONENT;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double exponent = ((double)x[i] - origin) * scale;
+        row[i] = exponent < most ? exponent : most;
+    }
+}
+
+/* Sorts one row into all lanes, by counting how many entries are before each, which is less work than
+ * the network. */
+static void NAME(soft_sort_alone)(const double *row, int n, NAME(soft_lanes) *lanes) {
+    const WIDE zero = {0};
+    int wrong = 0;
+    for (int i = 0; i + 1 < n; i++) wrong |= row[i] > row[i + 1];
+    for (int i = 0; i < n; i++) {
+        const double value = row[i];
+        int64_t before = wrong ? 0 : i;
+        for (int j = 0; wrong && j < i; j++) before += row[j] <= value;
+        for (int j = i + 1; wrong && j < n; j++) before += row[j] < value;
+        STORE_WIDE(lanes->s + before * KEY_LANES, zero + value);
+        lanes->order[before * KEY_LANES] = i;
+    }
+}
+
+/* The sorted columns of some rows, as exponentials. */
 static void NAME(soft_fill_lanes)(const soft_problem *problem, ptrdiff_t first, int count,
                                   NAME(soft_lanes) *lanes) {
     const ptrdiff_t n = problem->n, stride = (n + KEY_LANES - 1) / KEY_LANES * KEY_LANES;
-    const double scale = problem->sign / problem->strength, most = 2 * SOFT_LARGEST_EXPONENT;
     double *rows = lanes->sum;
-    for (int lane = 0; lane < KEY_LANES; lane++) {
+    if (count == 1) {
+        NAME(soft_fill_exponents)(problem, first, rows);
+        NAME(soft_sort_alone)(rows, (int)n, lanes);
+    } else {
         /* Lanes that are left over do the last row again. */
-        const ptrdiff_t number = first + (lane < count ? lane : count - 1);
-        const REAL *x = (const REAL *)problem->x + number * n;
-        const double origin = (double)x[0];
-        for (ptrdiff_t i = 0; i < n; i++) {
-            const double exponent = ((double)x[i] - origin) * scale;
-            rows[lane * stride + i] =
-                exponent < most ? exponent : most; /* NaN becomes large, too */
-        }
+        for (int lane = 0; lane < KEY_LANES; lane++)
+            NAME(soft_fill_exponents)(problem, first + (lane < count ? lane : count - 1),
+                                      rows + lane * stride);
+        SIMD_CONCATENATE(rows_to_lanes, double, SIMD_LEVEL_NAME)(rows, stride, lanes->s);
+        NAME(soft_sort_columns)(lanes, n);
     }
-    SIMD_CONCATENATE(rows_to_lanes, double, SIMD_LEVEL_NAME)(rows, stride, lanes->s);
-    NAME(soft_sort_columns)(lanes, n);
     for (ptrdiff_t i = 0; i < n * KEY_LANES; i++) lanes->s[i] = soft_exp(lanes->s[i]);
 }
 

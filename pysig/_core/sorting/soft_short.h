@@ -45,15 +45,12 @@ static int NAME(soft_order_short_rows)(const soft_problem *problem, ptrdiff_t fi
 /* Short rows, from first to last. */
 static int NAME(soft_short_rows)(const soft_problem *problem, ptrdiff_t first, ptrdiff_t last,
                                  const soft_workspace *workspace) {
-    const ptrdiff_t n = problem->n;
     if (problem->kind != SOFT_RANK_KL)
         return NAME(soft_order_short_rows)(problem, first, last, workspace);
     const int together = SOFT_GROUPS * KEY_LANES;
     for (ptrdiff_t row = first; row < last; row += together) {
         const int count = last - row < together ? (int)(last - row) : together;
-        /* One row, unless it is very short, takes less time without lanes. */
-        const int is_alone = count == 1 && n > 32;
-        const unsigned left = is_alone ? 1 : NAME(soft_rank_lanes)(problem, row, count);
+        const unsigned left = NAME(soft_rank_lanes)(problem, row, count);
         for (int i = 0; i < count; i++)
             if (left >> i & 1) {
                 const int status =

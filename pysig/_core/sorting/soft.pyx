@@ -84,15 +84,32 @@ FINITE, NAN, INFINITE = SOFT_OK, SOFT_NAN, SOFT_INFINITE
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
 cdef Py_ssize_t SHORT = SOFT_STRIP  # the longest rows that are sorted without NumPy
 cdef Py_ssize_t WIDEST = 8   # lanes of the widest vector of doubles
+cdef Py_ssize_t TOGETHER = 16  # short rows that are done together
 cdef Py_ssize_t HUGE = 131072  # the shortest rows that several threads work on
-cdef Py_ssize_t TASK = 16384  # entries that one thread does at a time
+cdef Py_ssize_t TASK = 16384  # the most entries that one thread does at a time
+cdef Py_ssize_t PARALLEL = 8192  # the fewest entries that several threads do
 
 
-cdef int choose_threads(const soft_problem *problem, Py_ssize_t tasks) noexcept nogil:
-    """One thread for calls that take less than some fifty microseconds."""
-    if problem.batch * problem.n < 8192:
-        return 1
-    return <int>min(<Py_ssize_t>num_threads(), tasks)
+cdef struct division:
+    # Rows that one thread does at a time, and how many such tasks there are.
+    Py_ssize_t rows, tasks
+    int threads
+
+
+cdef division divide_rows(const soft_problem *problem, Py_ssize_t multiple) noexcept nogil:
+    """One thread for calls that take less than some ten microseconds, else several tasks for each.
+
+    multiple: rows that are done together.
+    """
+    cdef division parts
+    cdef Py_ssize_t entries = problem.batch * problem.n, each = TASK
+    parts.threads = num_threads() if entries >= PARALLEL else 1
+    if parts.threads > 1:
+        each = min(each, entries // (4 * parts.threads))
+    parts.rows = max(each // problem.n // multiple * multiple, multiple)
+    parts.tasks = (problem.batch + parts.rows - 1) // parts.rows
+    parts.threads = <int>min(<Py_ssize_t>parts.threads, parts.tasks)
+    return parts
 
 
 cdef int set_problem(soft_problem *problem, x, kind, sign, strength) except -1:
@@ -161,18 +178,16 @@ cdef int short_task(
     return soft_short_rows(problem, first, last, &workspace)
 
 
-cdef int forward_short(const soft_problem *problem, int *status) except -1:
+cdef int forward_short(const soft_problem *problem, division parts, int *status) except -1:
     """All rows, without NumPy. status: one for each task."""
     cdef layout places = plan_workspace(problem, True)
-    cdef Py_ssize_t rows = rows_of_task(problem)
-    cdef Py_ssize_t tasks = (problem.batch + rows - 1) // rows, i
-    cdef int threads = choose_threads(problem, tasks)
-    cdef Memory memory = Memory(places.total * threads)
-    if threads == 1:
+    cdef Py_ssize_t rows = parts.rows, i
+    cdef Memory memory = Memory(places.total * parts.threads)
+    if parts.threads == 1:
         with nogil:
             status[0] = short_task(problem, 0, problem.batch, memory.data, places)
         return 0
-    for i in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
+    for i in prange(parts.tasks, num_threads=parts.threads, schedule="dynamic", nogil=True):
         status[i] = short_task(problem, rows * i, min(rows * (i + 1), problem.batch),
                                memory.data + threadid() * places.total, places)
     return 0
@@ -254,16 +269,14 @@ cdef int long_values_task(
     return SOFT_OK
 
 
-cdef int forward_long(const soft_problem *problem, value, int *status) except -1:
+cdef int forward_long(const soft_problem *problem, value, division parts, int *status) except -1:
     """All rows, those that are not in order already sorted by NumPy."""
     cdef layout places = plan_workspace(problem, False)
-    cdef Py_ssize_t per_task = rows_of_task(problem)
-    cdef Py_ssize_t tasks = (problem.batch + per_task - 1) // per_task, i, first, last
-    cdef int threads = num_threads()
+    cdef Py_ssize_t per_task = parts.rows, tasks = parts.tasks, i, first, last
+    cdef int threads = parts.threads
     cdef bint is_rank = problem.kind == SOFT_RANK_L2 or problem.kind == SOFT_RANK_KL
-    if problem.n >= HUGE and problem.batch < threads:
-        return forward_huge(problem, value, threads, status)
-    threads = choose_threads(problem, tasks)
+    if problem.n >= HUGE and problem.batch < num_threads():
+        return forward_huge(problem, value, num_threads(), status)
     cdef bint values_alone = not is_rank and problem.order == NULL
     cdef Memory memory = Memory(places.total * threads)
     cdef Memory addresses = Memory(sizeof(long_rows) * threads)
@@ -360,12 +373,6 @@ cdef int forward_huge(const soft_problem *problem, value, int threads, int *stat
     return 0
 
 
-cdef Py_ssize_t rows_of_task(const soft_problem *problem) noexcept:
-    if problem.n <= SHORT:
-        return max(TASK // problem.n // WIDEST * WIDEST, WIDEST)
-    return max(TASK // problem.n, 1)
-
-
 def forward(value, order, starts, weights, blocks, x, kind, sign, strength):
     """
     Write soft sorted values or soft ranks into `value`, and what the gradient needs.
@@ -382,21 +389,21 @@ def forward(value, order, starts, weights, blocks, x, kind, sign, strength):
     problem.starts = <uint8_t *>address(starts, PyBUF_WRITABLE)
     problem.weights = address(weights, PyBUF_WRITABLE)
     problem.blocks = <int32_t *>address(blocks, PyBUF_WRITABLE)
-    cdef Py_ssize_t rows = rows_of_task(&problem), i
-    cdef Py_ssize_t tasks = (problem.batch + rows - 1) // rows
+    cdef division parts = divide_rows(&problem, TOGETHER if problem.n <= SHORT else 1)
+    cdef Py_ssize_t i
     cdef int one_status = SOFT_OK, worst = SOFT_OK
     cdef int *status = &one_status
     cdef Memory memory
-    if tasks > 1:
-        memory = Memory(sizeof(int) * tasks)
+    if parts.tasks > 1:
+        memory = Memory(sizeof(int) * parts.tasks)
         status = <int *>memory.data
-        for i in range(tasks):
+        for i in range(parts.tasks):
             status[i] = SOFT_OK
     if problem.n <= SHORT:
-        forward_short(&problem, status)
+        forward_short(&problem, parts, status)
     else:
-        forward_long(&problem, value, status)
-    for i in range(tasks):
+        forward_long(&problem, value, parts, status)
+    for i in range(parts.tasks):
         worst = max(worst, status[i])
     return worst
 
@@ -425,9 +432,9 @@ def backward(x_gradient, strength_gradient, grad, value, order, starts, weights,
     problem.blocks = <int32_t *>address(blocks)
     problem.x_gradient = address(x_gradient, PyBUF_WRITABLE)
     problem.strength_gradient = <double *>address(strength_gradient, PyBUF_WRITABLE)
-    cdef Py_ssize_t rows = max(TASK // problem.n, 1), i
-    cdef Py_ssize_t tasks = (problem.batch + rows - 1) // rows
-    cdef int threads = choose_threads(&problem, tasks)
+    cdef division parts = divide_rows(&problem, 1)
+    cdef Py_ssize_t rows = parts.rows, i
+    cdef int threads = parts.threads
     places.keys = 0
     cdef bint is_rank = problem.kind == SOFT_RANK_L2 or problem.kind == SOFT_RANK_KL
     places.order = round_up(8 * problem.n) if is_rank else 0
@@ -444,7 +451,7 @@ def backward(x_gradient, strength_gradient, grad, value, order, starts, weights,
         with nogil:
             backward_task(&problem, 0, problem.batch, memory.data, places, threads)
         return
-    for i in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
+    for i in prange(parts.tasks, num_threads=threads, schedule="dynamic", nogil=True):
         backward_task(&problem, rows * i, min(rows * (i + 1), problem.batch),
                       memory.data + threadid() * places.total, places, 1)
 

@@ -4,7 +4,7 @@ The arrays arrive checked: C-contiguous, of one floating-point type, of shape (b
 least one entry.
 """
 
-from cpython.buffer cimport PyBUF_WRITABLE
+from cpython.buffer cimport PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, uint8_t
 
@@ -90,6 +90,11 @@ cdef Py_ssize_t TASK = 16384  # the most entries that one thread does at a time
 cdef Py_ssize_t PARALLEL = 8192  # the fewest entries that several threads do
 
 
+cdef enum:
+    ROOM = 32768  # bytes that a small call has on the stack: allocating takes as long as some rows
+    ALIGNMENT = 64  # SIMD_ALIGNMENT of simd.h
+
+
 cdef struct division:
     # Rows that one thread does at a time, and how many such tasks there are.
     Py_ssize_t rows, tasks
@@ -112,19 +117,23 @@ cdef division divide_rows(const soft_problem *problem, Py_ssize_t multiple) noex
     return parts
 
 
-cdef int set_problem(soft_problem *problem, x, kind, sign, strength) except -1:
-    problem.batch, problem.n = x.shape
+cdef void *set_problem(soft_problem *problem, array, kind, sign, strength) except NULL:
+    """Sets what an array (batch, n) tells, and returns where its numbers begin."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_ND)
+    problem.batch, problem.n = view.shape[0], view.shape[1]
+    problem.is_double = view.itemsize == 8
+    PyBuffer_Release(&view)
     problem.kind = KINDS[kind]
     problem.sign = sign
     problem.strength = strength
-    problem.is_double = x.itemsize == 8
     problem.level = LEVEL
     problem.value = problem.weights = problem.x_gradient = NULL
     problem.x = problem.grad = NULL
     problem.order = problem.blocks = NULL
     problem.starts = NULL
     problem.strength_gradient = NULL
-    return 0
+    return view.buf
 
 
 cdef void run_tasks(
@@ -182,14 +191,19 @@ cdef int forward_short(const soft_problem *problem, division parts, int *status)
     """All rows, without NumPy. status: one for each task."""
     cdef layout places = plan_workspace(problem, True)
     cdef Py_ssize_t rows = parts.rows, i
-    cdef Memory memory = Memory(places.total * parts.threads)
+    cdef char room[ROOM + ALIGNMENT]
+    cdef char *place = <char *>round_up(<size_t>room)
+    cdef Memory memory
+    if places.total * parts.threads > ROOM:
+        memory = Memory(places.total * parts.threads)
+        place = memory.data
     if parts.threads == 1:
         with nogil:
-            status[0] = short_task(problem, 0, problem.batch, memory.data, places)
+            status[0] = short_task(problem, 0, problem.batch, place, places)
         return 0
     for i in prange(parts.tasks, num_threads=parts.threads, schedule="dynamic", nogil=True):
         status[i] = short_task(problem, rows * i, min(rows * (i + 1), problem.batch),
-                               memory.data + threadid() * places.total, places)
+                               place + threadid() * places.total, places)
     return 0
 
 
@@ -382,8 +396,7 @@ def forward(value, order, starts, weights, blocks, x, kind, sign, strength):
     kind: a key of KINDS. Returns FINITE, or why the values are not valid: NAN, INFINITE.
     """
     cdef soft_problem problem
-    set_problem(&problem, x, kind, sign, strength)
-    problem.x = address(x)
+    problem.x = set_problem(&problem, x, kind, sign, strength)
     problem.value = address(value, PyBUF_WRITABLE)
     problem.order = <int32_t *>address(order, PyBUF_WRITABLE)
     problem.starts = <uint8_t *>address(starts, PyBUF_WRITABLE)
@@ -423,8 +436,7 @@ def backward(x_gradient, strength_gradient, grad, value, order, starts, weights,
     """
     cdef soft_problem problem
     cdef layout places
-    set_problem(&problem, grad, kind, sign, strength)
-    problem.grad = address(grad)
+    problem.grad = set_problem(&problem, grad, kind, sign, strength)
     problem.value = address(value)
     problem.order = <int32_t *>address(order)
     problem.starts = <uint8_t *>address(starts)
@@ -444,16 +456,21 @@ def backward(x_gradient, strength_gradient, grad, value, order, starts, weights,
     cdef bint is_huge = problem.n >= HUGE and problem.batch < num_threads()
     if is_huge:
         threads = 1
-    cdef Memory memory = Memory(places.total * threads)
+    cdef char room[ROOM + ALIGNMENT]
+    cdef char *place = <char *>round_up(<size_t>room)
+    cdef Memory memory
+    if places.total * threads > ROOM:
+        memory = Memory(places.total * threads)
+        place = memory.data
     if threads == 1:
         if is_huge:
             threads = num_threads()
         with nogil:
-            backward_task(&problem, 0, problem.batch, memory.data, places, threads)
+            backward_task(&problem, 0, problem.batch, place, places, threads)
         return
     for i in prange(parts.tasks, num_threads=threads, schedule="dynamic", nogil=True):
         backward_task(&problem, rows * i, min(rows * (i + 1), problem.batch),
-                      memory.data + threadid() * places.total, places, 1)
+                      place + threadid() * places.total, places, 1)
 
 
 cdef void backward_task(

@@ -25,9 +25,12 @@ ALWAYS_INLINE void NAME(sort_network)(REAL *rows, int64_t *order, ptrdiff_t n) {
             for (ptrdiff_t j = k % p; j + k < n; j += 2 * k) {
                 if (k < p && (j + k) % (2 * p) == 0) continue;
                 const ptrdiff_t count = n - j - k < k ? n - j - k : k;
-                for (ptrdiff_t i = j * LANES; i < (j + count) * LANES; i += LANES)
-                    NAME(sort_pair)(rows + i, rows + i + k * LANES, order ? order + i : NULL,
-                                    order ? order + i + k * LANES : NULL);
+                REAL *low = rows + j * LANES, *high = low + k * LANES;
+                int64_t *low_order = order ? order + j * LANES : NULL;
+                int64_t *high_order = order ? low_order + k * LANES : NULL;
+                for (ptrdiff_t i = 0; i < count * LANES; i += LANES)
+                    NAME(sort_pair)(low + i, high + i, order ? low_order + i : NULL,
+                                    order ? high_order + i : NULL);
             }
 }
 

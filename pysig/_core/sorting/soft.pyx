@@ -292,9 +292,15 @@ cdef int forward_long(const soft_problem *problem, value, division parts, int *s
     if problem.n >= HUGE and problem.batch < num_threads():
         return forward_huge(problem, value, num_threads(), status)
     cdef bint values_alone = not is_rank and problem.order == NULL
-    cdef Memory memory = Memory(places.total * threads)
-    cdef Memory addresses = Memory(sizeof(long_rows) * threads)
-    cdef long_rows *rows = <long_rows *>addresses.data
+    cdef char room[ROOM + ALIGNMENT]
+    cdef char *place = <char *>round_up(<size_t>room)
+    cdef Memory memory
+    cdef Py_ssize_t addresses = round_up(sizeof(long_rows) * threads)
+    if addresses + places.total * threads > ROOM:
+        memory = Memory(addresses + places.total * threads)
+        place = memory.data
+    cdef long_rows *rows = <long_rows *>place
+    place += addresses
     slots = 1 if values_alone else per_task
     arrays = [np.empty((slots, problem.n + WIDEST)) for _ in range(threads)]
     for i in range(threads):
@@ -307,12 +313,12 @@ cdef int forward_long(const soft_problem *problem, value, division parts, int *s
             for i in range(tasks):
                 first, last = per_task * i, min(per_task * (i + 1), problem.batch)
                 status[i] = (long_values_task if values_alone else long_task)(
-                    problem, first, last, memory.data, places, rows)
+                    problem, first, last, place, places, rows)
         return 0
     for i in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
         status[i] = (long_values_task if values_alone else long_task)(
             problem, per_task * i, min(per_task * (i + 1), problem.batch),
-            memory.data + threadid() * places.total, places, rows + threadid())
+            place + threadid() * places.total, places, rows + threadid())
     return 0
 
 

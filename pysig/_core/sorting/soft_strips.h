@@ -190,10 +190,18 @@ ALWAYS_INLINE int64_t NAME(soft_is_pair)(int kind, const REAL *s, double positio
 /* Notes the neighbours that are pooled: is_pair is 1 for the first of two.  Returns their number. */
 ALWAYS_INLINE int NAME(soft_find_pairs)(int kind, const REAL *s, double position, int count,
                                         double inverse, uint8_t *is_pair) {
-    int64_t any = 0;
-    for (int i = 0; i + 1 < count; i++) any |= NAME(soft_is_pair)(kind, s, position, i, inverse);
+    int64_t any = 0, pairs = 0;
+    if (kind == SOFT_RANK_EXP) {
+        for (int i = 0; i + 1 < count; i++)
+            any |= NAME(soft_is_pair)(kind, s, position, i, inverse);
+    } else {
+        /* In the type of the entries, and a little too often, because of rounding. */
+        const REAL limit = (REAL)(inverse * (1 - 1e-6));
+        int few = 0;
+        for (int i = 0; i + 1 < count; i++) few |= s[i + 1] - s[i] >= limit;
+        any = few;
+    }
     if (!any) return 0;
-    int64_t pairs = 0;
     for (int i = 0; i + 1 < count; i++) {
         const int64_t is_pooled = NAME(soft_is_pair)(kind, s, position, i, inverse);
         is_pair[i] = (uint8_t)is_pooled;

@@ -486,18 +486,22 @@ def evaluate_sort(xp, kernel, regularization, direction, x, rows, axis, options)
     if rows.size:
         kind = ("sort", regularization)
         run_forward(kernel, kind, value, rows, options, order, starts, weights)
-    moved = moved_shape(x.shape, axis)
+    if rows is not x:
+        moved = moved_shape(x.shape, axis)
+        order, starts = reshaped(order, moved), reshaped(starts, moved)
+        weights = None if weights is None else reshaped(weights, moved)
+        value = from_rows(value, x.shape, axis)
     residuals = SoftSortResiduals(
-        reshaped(order, moved),
-        reshaped(starts, moved),
-        None if weights is None else reshaped(weights, moved),
+        order,
+        starts,
+        weights,
         value.dtype,
         regularization,
         options[1],
         axis,
         direction,
     )
-    return from_rows(value, x.shape, axis), residuals
+    return value, residuals
 
 
 def evaluate_rank(xp, kernel, regularization, direction, x, rows, axis, options):
@@ -507,17 +511,14 @@ def evaluate_rank(xp, kernel, regularization, direction, x, rows, axis, options)
     order = None if xp is np else xp.empty(rows.shape, np.int32)
     if rows.size:
         run_forward(kernel, ("rank", regularization), value, rows, options, order, blocks=blocks)
-    moved = moved_shape(x.shape, axis)
-    residuals = SoftRankResiduals(
-        reshaped(value, moved),
-        reshaped(blocks, moved),
-        None if order is None else reshaped(order, moved),
-        regularization,
-        options[1],
-        axis,
-        direction,
-    )
-    return from_rows(value, x.shape, axis), residuals
+    ranks = value
+    if rows is not x:
+        moved = moved_shape(x.shape, axis)
+        ranks, blocks = reshaped(value, moved), reshaped(blocks, moved)
+        order = None if order is None else reshaped(order, moved)
+        value = from_rows(value, x.shape, axis)
+    residuals = SoftRankResiduals(ranks, blocks, order, regularization, options[1], axis, direction)
+    return value, residuals
 
 
 def run_forward(
@@ -525,6 +526,8 @@ def run_forward(
 ):
     """Fill the arrays, or raise ValueError for entries that cannot be sorted."""
     status = kernel.forward(value, order, starts, weights, blocks, rows, kind, *options)
+    if status == kernel.FINITE:
+        return
     if status == kernel.NAN:
         raise ValueError("x must not have NaN entries")
     if status == kernel.INFINITE:

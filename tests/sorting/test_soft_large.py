@@ -163,7 +163,7 @@ def blocks_by_isotonic_regression(operation, x):
     return result
 
 
-@pytest.mark.parametrize("n", [1, 20, 100, 257, 600, 2000])
+@pytest.mark.parametrize("n", [1, 20, 100, 256, 257, 600, 2000])
 @pytest.mark.parametrize("kind", ["pooled", "one block", "few values", "last absorbs"])
 def test_kl_is_a_projection(kind, n, rng):
     """Pooling by strips, and of several short rows at once, against the kernel of projections."""

@@ -72,6 +72,9 @@ typedef struct {
     int length; /* at least 2 where it is stored */
 } soft_block;
 
+/* Two sums that are taken together. */
+typedef double soft_pair __attribute__((vector_size(16)));
+
 /* What passes over a long row leave for each of its chunks. */
 typedef struct {
     ptrdiff_t count;   /* of the chunk's blocks */
@@ -164,7 +167,7 @@ static int soft_try_row(const soft_problem *problem, ptrdiff_t row, const double
 }
 
 static void soft_fill_buckets(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
-                              ptrdiff_t end, const double *splitters, ptrdiff_t *places,
+                              ptrdiff_t end, const double *splitters, const ptrdiff_t *places,
                               double *keys) {
     SIMD_CALL(soft_fill_buckets, problem->is_double, problem->level, problem, row, first, end,
               splitters, places, keys);

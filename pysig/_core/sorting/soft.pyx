@@ -4,7 +4,7 @@ The arrays arrive checked: C-contiguous, of one floating-point type, of shape (b
 least one entry.
 """
 
-from cpython.buffer cimport PyBUF_WRITABLE
+from cpython.buffer cimport PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t, uint8_t
 
@@ -63,7 +63,7 @@ cdef extern from "sorting/soft.h" nogil:
     int soft_count_buckets(const soft_problem *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                            const double *, Py_ssize_t *) noexcept
     void soft_fill_buckets(const soft_problem *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                           const double *, Py_ssize_t *, double *) noexcept
+                           const double *, const Py_ssize_t *, double *) noexcept
     void soft_take_part(const soft_problem *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
                         const soft_workspace *) noexcept
     int soft_finish_taken(const soft_problem *, Py_ssize_t, double *,
@@ -84,30 +84,56 @@ FINITE, NAN, INFINITE = SOFT_OK, SOFT_NAN, SOFT_INFINITE
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
 cdef Py_ssize_t SHORT = SOFT_STRIP  # the longest rows that are sorted without NumPy
 cdef Py_ssize_t WIDEST = 8   # lanes of the widest vector of doubles
+cdef Py_ssize_t TOGETHER = 16  # short rows that are done together
 cdef Py_ssize_t HUGE = 131072  # the shortest rows that several threads work on
-cdef Py_ssize_t TASK = 16384  # entries that one thread does at a time
+cdef Py_ssize_t TASK = 16384  # the most entries that one thread does at a time
+cdef Py_ssize_t PARALLEL = 8192  # the fewest entries that several threads do
 
 
-cdef int choose_threads(const soft_problem *problem, Py_ssize_t tasks) noexcept nogil:
-    """One thread for calls that take less than some fifty microseconds."""
-    if problem.batch * problem.n < 8192:
-        return 1
-    return <int>min(<Py_ssize_t>num_threads(), tasks)
+cdef enum:
+    ROOM = 32768  # bytes that a small call has on the stack: allocating takes as long as some rows
+    ALIGNMENT = 64  # SIMD_ALIGNMENT of simd.h
 
 
-cdef int set_problem(soft_problem *problem, x, kind, sign, strength) except -1:
-    problem.batch, problem.n = x.shape
+cdef struct division:
+    # Rows that one thread does at a time, and how many such tasks there are.
+    Py_ssize_t rows, tasks
+    int threads
+
+
+cdef division divide_rows(const soft_problem *problem, Py_ssize_t multiple) noexcept nogil:
+    """One thread for calls that take less than some ten microseconds, else several tasks for each.
+
+    multiple: rows that are done together.
+    """
+    cdef division parts
+    cdef Py_ssize_t entries = problem.batch * problem.n, each = TASK
+    parts.threads = num_threads() if entries >= PARALLEL else 1
+    if parts.threads > 1:
+        each = min(each, entries // (4 * parts.threads))
+    parts.rows = max(each // problem.n // multiple * multiple, multiple)
+    parts.tasks = (problem.batch + parts.rows - 1) // parts.rows
+    parts.threads = <int>min(<Py_ssize_t>parts.threads, parts.tasks)
+    return parts
+
+
+cdef void *set_problem(soft_problem *problem, array, kind, sign, strength) except NULL:
+    """Sets what an array (batch, n) tells, and returns where its numbers begin."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_ND)
+    problem.batch, problem.n = view.shape[0], view.shape[1]
+    problem.is_double = view.itemsize == 8
+    PyBuffer_Release(&view)
     problem.kind = KINDS[kind]
     problem.sign = sign
     problem.strength = strength
-    problem.is_double = x.itemsize == 8
     problem.level = LEVEL
     problem.value = problem.weights = problem.x_gradient = NULL
     problem.x = problem.grad = NULL
     problem.order = problem.blocks = NULL
     problem.starts = NULL
     problem.strength_gradient = NULL
-    return 0
+    return view.buf
 
 
 cdef void run_tasks(
@@ -161,20 +187,23 @@ cdef int short_task(
     return soft_short_rows(problem, first, last, &workspace)
 
 
-cdef int forward_short(const soft_problem *problem, int *status) except -1:
+cdef int forward_short(const soft_problem *problem, division parts, int *status) except -1:
     """All rows, without NumPy. status: one for each task."""
     cdef layout places = plan_workspace(problem, True)
-    cdef Py_ssize_t rows = rows_of_task(problem)
-    cdef Py_ssize_t tasks = (problem.batch + rows - 1) // rows, i
-    cdef int threads = choose_threads(problem, tasks)
-    cdef Memory memory = Memory(places.total * threads)
-    if threads == 1:
+    cdef Py_ssize_t rows = parts.rows, i
+    cdef char room[ROOM + ALIGNMENT]
+    cdef char *place = <char *>round_up(<size_t>room)
+    cdef Memory memory
+    if places.total * parts.threads > ROOM:
+        memory = Memory(places.total * parts.threads)
+        place = memory.data
+    if parts.threads == 1:
         with nogil:
-            status[0] = short_task(problem, 0, problem.batch, memory.data, places)
+            status[0] = short_task(problem, 0, problem.batch, place, places)
         return 0
-    for i in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
+    for i in prange(parts.tasks, num_threads=parts.threads, schedule="dynamic", nogil=True):
         status[i] = short_task(problem, rows * i, min(rows * (i + 1), problem.batch),
-                               memory.data + threadid() * places.total, places)
+                               place + threadid() * places.total, places)
     return 0
 
 
@@ -254,20 +283,24 @@ cdef int long_values_task(
     return SOFT_OK
 
 
-cdef int forward_long(const soft_problem *problem, value, int *status) except -1:
+cdef int forward_long(const soft_problem *problem, value, division parts, int *status) except -1:
     """All rows, those that are not in order already sorted by NumPy."""
     cdef layout places = plan_workspace(problem, False)
-    cdef Py_ssize_t per_task = rows_of_task(problem)
-    cdef Py_ssize_t tasks = (problem.batch + per_task - 1) // per_task, i, first, last
-    cdef int threads = num_threads()
+    cdef Py_ssize_t per_task = parts.rows, tasks = parts.tasks, i, first, last
+    cdef int threads = parts.threads
     cdef bint is_rank = problem.kind == SOFT_RANK_L2 or problem.kind == SOFT_RANK_KL
-    if problem.n >= HUGE and problem.batch < threads:
-        return forward_huge(problem, value, threads, status)
-    threads = choose_threads(problem, tasks)
+    if problem.n >= HUGE and problem.batch < num_threads():
+        return forward_huge(problem, value, num_threads(), status)
     cdef bint values_alone = not is_rank and problem.order == NULL
-    cdef Memory memory = Memory(places.total * threads)
-    cdef Memory addresses = Memory(sizeof(long_rows) * threads)
-    cdef long_rows *rows = <long_rows *>addresses.data
+    cdef char room[ROOM + ALIGNMENT]
+    cdef char *place = <char *>round_up(<size_t>room)
+    cdef Memory memory
+    cdef Py_ssize_t addresses = round_up(sizeof(long_rows) * threads)
+    if addresses + places.total * threads > ROOM:
+        memory = Memory(addresses + places.total * threads)
+        place = memory.data
+    cdef long_rows *rows = <long_rows *>place
+    place += addresses
     slots = 1 if values_alone else per_task
     arrays = [np.empty((slots, problem.n + WIDEST)) for _ in range(threads)]
     for i in range(threads):
@@ -280,12 +313,12 @@ cdef int forward_long(const soft_problem *problem, value, int *status) except -1
             for i in range(tasks):
                 first, last = per_task * i, min(per_task * (i + 1), problem.batch)
                 status[i] = (long_values_task if values_alone else long_task)(
-                    problem, first, last, memory.data, places, rows)
+                    problem, first, last, place, places, rows)
         return 0
     for i in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
         status[i] = (long_values_task if values_alone else long_task)(
             problem, per_task * i, min(per_task * (i + 1), problem.batch),
-            memory.data + threadid() * places.total, places, rows + threadid())
+            place + threadid() * places.total, places, rows + threadid())
     return 0
 
 
@@ -360,12 +393,6 @@ cdef int forward_huge(const soft_problem *problem, value, int threads, int *stat
     return 0
 
 
-cdef Py_ssize_t rows_of_task(const soft_problem *problem) noexcept:
-    if problem.n <= SHORT:
-        return max(TASK // problem.n // WIDEST * WIDEST, WIDEST)
-    return max(TASK // problem.n, 1)
-
-
 def forward(value, order, starts, weights, blocks, x, kind, sign, strength):
     """
     Write soft sorted values or soft ranks into `value`, and what the gradient needs.
@@ -375,28 +402,27 @@ def forward(value, order, starts, weights, blocks, x, kind, sign, strength):
     kind: a key of KINDS. Returns FINITE, or why the values are not valid: NAN, INFINITE.
     """
     cdef soft_problem problem
-    set_problem(&problem, x, kind, sign, strength)
-    problem.x = address(x)
+    problem.x = set_problem(&problem, x, kind, sign, strength)
     problem.value = address(value, PyBUF_WRITABLE)
     problem.order = <int32_t *>address(order, PyBUF_WRITABLE)
     problem.starts = <uint8_t *>address(starts, PyBUF_WRITABLE)
     problem.weights = address(weights, PyBUF_WRITABLE)
     problem.blocks = <int32_t *>address(blocks, PyBUF_WRITABLE)
-    cdef Py_ssize_t rows = rows_of_task(&problem), i
-    cdef Py_ssize_t tasks = (problem.batch + rows - 1) // rows
+    cdef division parts = divide_rows(&problem, TOGETHER if problem.n <= SHORT else 1)
+    cdef Py_ssize_t i
     cdef int one_status = SOFT_OK, worst = SOFT_OK
     cdef int *status = &one_status
     cdef Memory memory
-    if tasks > 1:
-        memory = Memory(sizeof(int) * tasks)
+    if parts.tasks > 1:
+        memory = Memory(sizeof(int) * parts.tasks)
         status = <int *>memory.data
-        for i in range(tasks):
+        for i in range(parts.tasks):
             status[i] = SOFT_OK
     if problem.n <= SHORT:
-        forward_short(&problem, status)
+        forward_short(&problem, parts, status)
     else:
-        forward_long(&problem, value, status)
-    for i in range(tasks):
+        forward_long(&problem, value, parts, status)
+    for i in range(parts.tasks):
         worst = max(worst, status[i])
     return worst
 
@@ -416,8 +442,7 @@ def backward(x_gradient, strength_gradient, grad, value, order, starts, weights,
     """
     cdef soft_problem problem
     cdef layout places
-    set_problem(&problem, grad, kind, sign, strength)
-    problem.grad = address(grad)
+    problem.grad = set_problem(&problem, grad, kind, sign, strength)
     problem.value = address(value)
     problem.order = <int32_t *>address(order)
     problem.starts = <uint8_t *>address(starts)
@@ -425,9 +450,9 @@ def backward(x_gradient, strength_gradient, grad, value, order, starts, weights,
     problem.blocks = <int32_t *>address(blocks)
     problem.x_gradient = address(x_gradient, PyBUF_WRITABLE)
     problem.strength_gradient = <double *>address(strength_gradient, PyBUF_WRITABLE)
-    cdef Py_ssize_t rows = max(TASK // problem.n, 1), i
-    cdef Py_ssize_t tasks = (problem.batch + rows - 1) // rows
-    cdef int threads = choose_threads(&problem, tasks)
+    cdef division parts = divide_rows(&problem, 1)
+    cdef Py_ssize_t rows = parts.rows, i
+    cdef int threads = parts.threads
     places.keys = 0
     cdef bint is_rank = problem.kind == SOFT_RANK_L2 or problem.kind == SOFT_RANK_KL
     places.order = round_up(8 * problem.n) if is_rank else 0
@@ -437,16 +462,21 @@ def backward(x_gradient, strength_gradient, grad, value, order, starts, weights,
     cdef bint is_huge = problem.n >= HUGE and problem.batch < num_threads()
     if is_huge:
         threads = 1
-    cdef Memory memory = Memory(places.total * threads)
+    cdef char room[ROOM + ALIGNMENT]
+    cdef char *place = <char *>round_up(<size_t>room)
+    cdef Memory memory
+    if places.total * threads > ROOM:
+        memory = Memory(places.total * threads)
+        place = memory.data
     if threads == 1:
         if is_huge:
             threads = num_threads()
         with nogil:
-            backward_task(&problem, 0, problem.batch, memory.data, places, threads)
+            backward_task(&problem, 0, problem.batch, place, places, threads)
         return
-    for i in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
+    for i in prange(parts.tasks, num_threads=threads, schedule="dynamic", nogil=True):
         backward_task(&problem, rows * i, min(rows * (i + 1), problem.batch),
-                      memory.data + threadid() * places.total, places, 1)
+                      place + threadid() * places.total, places, 1)
 
 
 cdef void backward_task(

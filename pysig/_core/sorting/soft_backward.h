@@ -314,76 +314,46 @@ static void NAME(soft_divide_sums)(const NAME(soft_means) *job) {
     }
 }
 
-/* Short rows of several blocks.  Some are done at a time: sums that wait for each other are those of
- * one row. */
-typedef struct {
-    int rows;
-    ptrdiff_t offset[SOFT_TOGETHER]; /* where each row begins */
-    int count[SOFT_TOGETHER];        /* of its blocks */
-} NAME(soft_bundle);
-
-ALWAYS_INLINE void NAME(soft_bundle_gradients)(const soft_problem *problem,
-                                               const NAME(soft_bundle) *bundle, int is_kl) {
-    const int n = (int)problem->n, rows = bundle->rows;
-    const int32_t *blocks = problem->blocks;
-    const REAL *grad = problem->grad, *ranks = problem->value;
-    REAL *result = problem->x_gradient;
+/* Short rows, one after the other in memory.  Sums that wait for each other are those of one row. */
+ALWAYS_INLINE void NAME(soft_short_rank_backward)(const soft_problem *problem, ptrdiff_t first,
+                                                  int rows, int is_kl) {
+    const int n = (int)problem->n;
+    const int32_t *blocks = problem->blocks + first * n;
+    const REAL *grad = (const REAL *)problem->grad + first * n;
+    const REAL *ranks = (const REAL *)problem->value + first * n;
+    REAL *result = (REAL *)problem->x_gradient + first * n;
     const double scale = problem->sign / problem->strength;
-    struct {
-        double sum, length;
-    } table[SOFT_TOGETHER][SOFT_STRIP];
-    for (int row = 0; row < rows; row++)
-        for (int k = 0; k < bundle->count[row]; k++) table[row][k].sum = table[row][k].length = 0;
+    /* Of each block: the sums of the weighted gradients and of the weights. */
+    soft_pair table[SOFT_TOGETHER][SOFT_STRIP];
+    double sums[SOFT_TOGETHER * SOFT_STRIP], weights[SOFT_TOGETHER * SOFT_STRIP];
+    for (int row = 0; row < rows; row++) memset(table[row], 0, (size_t)n * sizeof *table[row]);
     for (int i = 0; i < n; i++)
         for (int row = 0; row < rows; row++) {
-            const ptrdiff_t place = bundle->offset[row] + i;
-            const int32_t k = blocks[place];
-            table[row][k].sum += (double)grad[place] * (is_kl ? (double)ranks[place] : 1);
-            table[row][k].length += 1;
+            const int place = row * n + i;
+            const double weight = is_kl ? (double)ranks[place] : 1;
+            table[row][blocks[place]] += weight * (soft_pair){(double)grad[place], 1};
         }
-    for (int row = 0; row < rows; row++) {
-        const int count = bundle->count[row];
-        double means[SOFT_STRIP], weights[SOFT_STRIP], factors[SOFT_STRIP], begin = 0;
-        for (int k = 0; k < count; k++) {
-            const double length = table[row][k].length;
-            weights[k] = is_kl ? (begin + 0.5 * (length + 1)) * length : length;
-            begin += length;
+    for (int row = 0; row < rows; row++)
+        for (int place = row * n; place < (row + 1) * n; place++) {
+            const soft_pair pair = table[row][blocks[place]];
+            sums[place] = pair[0], weights[place] = pair[1];
         }
-        for (int k = 0; k < count; k++) {
-            means[k] = table[row][k].sum / weights[k];
-            factors[k] = table[row][k].length > 1 ? scale : 0;
-        }
-        const ptrdiff_t end = bundle->offset[row] + n;
-        for (ptrdiff_t i = bundle->offset[row]; i < end; i++) {
-            const double difference = (double)grad[i] - means[blocks[i]];
-            result[i] = (REAL)(difference * factors[blocks[i]] * (is_kl ? (double)ranks[i] : 1));
-        }
+    for (int place = 0; place < rows * n; place++) {
+        const double weight = is_kl ? (double)ranks[place] : 1;
+        const double factor = weight < weights[place] ? scale * weight : 0;
+        result[place] = (REAL)(((double)grad[place] - sums[place] / weights[place]) * factor);
     }
 }
 
-static void NAME(soft_finish_bundle)(const soft_problem *problem, NAME(soft_bundle) *bundle) {
-    if (problem->kind == SOFT_RANK_KL)
-        NAME(soft_bundle_gradients)(problem, bundle, 1);
-    else
-        NAME(soft_bundle_gradients)(problem, bundle, 0);
-    bundle->rows = 0;
-}
-
-/* Short rows of several blocks are left to a bundle, which has to be finished. */
+/* One row: a long one, or a short one that is one block. */
 static void NAME(soft_rank_backward)(const soft_problem *problem, ptrdiff_t row,
-                                     NAME(soft_bundle) *bundle, const soft_workspace *workspace) {
+                                     const soft_workspace *workspace) {
     const ptrdiff_t n = problem->n, chunks = soft_chunks(n);
     soft_part *parts = workspace->parts;
     NAME(soft_means) job = {problem, row, parts, workspace->keys, workspace->order, 1, 1};
-    soft_run(workspace, NAME(soft_find_count), &job, n);
-    for (ptrdiff_t chunk = 0; chunk < chunks; chunk++)
+    if (n > SOFT_STRIP) soft_run(workspace, NAME(soft_find_count), &job, n);
+    for (ptrdiff_t chunk = 0; n > SOFT_STRIP && chunk < chunks; chunk++)
         job.count = parts[chunk].count > job.count ? parts[chunk].count : job.count;
-    if (job.count > 1 && n <= SOFT_STRIP) {
-        bundle->offset[bundle->rows] = row * n;
-        bundle->count[bundle->rows++] = (int)job.count;
-        if (bundle->rows == SOFT_TOGETHER) NAME(soft_finish_bundle)(problem, bundle);
-        return;
-    }
     if (job.count == 1) {
         soft_run(workspace, NAME(soft_sum_chunk), &job, n);
         job.sums[0] = 0;
@@ -395,6 +365,31 @@ static void NAME(soft_rank_backward)(const soft_problem *problem, ptrdiff_t row,
     }
     NAME(soft_divide_sums)(&job);
     soft_run(workspace, NAME(soft_subtract_means), &job, n);
+}
+
+/* Whether all of some rows are one block each. */
+static int NAME(soft_is_one_block)(const int32_t *blocks, ptrdiff_t count) {
+    int32_t any = 0;
+    for (ptrdiff_t i = 0; i < count; i++) any |= blocks[i];
+    return !any;
+}
+
+/* The rows from first to last. */
+static void NAME(soft_ranks_backward)(const soft_problem *problem, ptrdiff_t first, ptrdiff_t last,
+                                      const soft_workspace *workspace) {
+    const ptrdiff_t n = problem->n;
+    for (ptrdiff_t row = first, rows; row < last; row += rows) {
+        rows = n <= SOFT_STRIP && last - row >= SOFT_TOGETHER ? SOFT_TOGETHER : 1;
+        if (n > SOFT_STRIP || NAME(soft_is_one_block)(problem->blocks + row * n, rows * n))
+            for (ptrdiff_t each = row; each < row + rows; each++)
+                NAME(soft_rank_backward)(problem, each, workspace);
+        else if (problem->kind == SOFT_RANK_L2)
+            NAME(soft_short_rank_backward)(problem, row, (int)rows, 0);
+        else if (rows == 1)
+            NAME(soft_short_rank_backward)(problem, row, 1, 1);
+        else
+            NAME(soft_short_rank_backward)(problem, row, SOFT_TOGETHER, 1);
+    }
 }
 
 /* The derivative with respect to the strength, times grad: the sum of - grad f (t - T) / strength,

@@ -46,8 +46,8 @@ static int NAME(soft_count_buckets)(const soft_problem *problem, ptrdiff_t row, 
 /* Puts the entries into the buckets, of which the next places are given: keys, or, where keys is
  * NULL, values. */
 static void NAME(soft_fill_buckets)(const soft_problem *problem, ptrdiff_t row, ptrdiff_t first,
-                                    ptrdiff_t end, const double *all_splitters, ptrdiff_t *places,
-                                    double *all_keys) {
+                                    ptrdiff_t end, const double *all_splitters,
+                                    const ptrdiff_t *places, double *all_keys) {
     enum { STRIP = 64 };
     const REAL *x = (const REAL *)problem->x + row * problem->n, sign = problem->sign;
     REAL *value = (REAL *)problem->value + row * problem->n;
@@ -55,6 +55,8 @@ static void NAME(soft_fill_buckets)(const soft_problem *problem, ptrdiff_t row, 
     REAL splitters[SOFT_BUCKETS - 1], entries[STRIP];
     double keys[STRIP];
     int32_t buckets[STRIP];
+    ptrdiff_t next[SOFT_BUCKETS]; /* other threads write what stands next to `places` */
+    memcpy(next, places, sizeof next);
     NAME(soft_copy_splitters)(all_splitters, splitters);
     for (ptrdiff_t i = first; i < end; i += STRIP) {
         const int count = end - i < STRIP ? (int)(end - i) : STRIP;
@@ -67,9 +69,9 @@ static void NAME(soft_fill_buckets)(const soft_problem *problem, ptrdiff_t row, 
         }
         if (all_keys) {
             NAME(soft_make_keys)(x, i, i + count, problem->sign, mask, keys);
-            for (int j = 0; j < count; j++) all_keys[places[buckets[j]]++] = keys[j];
+            for (int j = 0; j < count; j++) all_keys[next[buckets[j]]++] = keys[j];
         } else {
-            for (int j = 0; j < count; j++) value[places[buckets[j]]++] = entries[j];
+            for (int j = 0; j < count; j++) value[next[buckets[j]]++] = entries[j];
         }
     }
 }

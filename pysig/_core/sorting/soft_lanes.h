@@ -1,24 +1,36 @@
 /* Sorting short rows: a network of comparators, with one row in each lane of a vector. */
 
-/* low <= high afterwards, in every lane.  Compilers make branches of a loop with comparisons. */
-ALWAYS_INLINE void NAME(sort_pair)(REAL *low, REAL *high) {
+/* low <= high afterwards, in every lane.  Compilers make branches of a loop with comparisons.  order:
+ * NULL, or numbers that go with those of low and high. */
+ALWAYS_INLINE void NAME(sort_pair)(REAL *low, REAL *high, int64_t *low_order, int64_t *high_order) {
     const NAME(vector) a = NAME(load)(low), b = NAME(load)(high);
     const NAME(mask) is_less = (NAME(mask))(a < b), a_bits = (NAME(mask))a, b_bits = (NAME(mask))b;
     NAME(store)(low, (NAME(vector))((a_bits & is_less) | (b_bits & ~is_less)));
     NAME(store)(high, (NAME(vector))((b_bits & is_less) | (a_bits & ~is_less)));
+    if (!low_order) return;
+    NAME(mask) a_order, b_order;
+    memcpy(&a_order, low_order, sizeof a_order);
+    memcpy(&b_order, high_order, sizeof b_order);
+    const NAME(mask) first = (a_order & is_less) | (b_order & ~is_less);
+    const NAME(mask) second = (b_order & is_less) | (a_order & ~is_less);
+    memcpy(low_order, &first, sizeof first);
+    memcpy(high_order, &second, sizeof second);
 }
 
 /* Sorts each lane of rows[n][LANES] by Batcher's odd-even merge sort ("Sorting networks and their
- * applications", 1968), for any n. */
-static void NAME(sort_lanes)(REAL *rows, ptrdiff_t n) {
+ * applications", 1968), for any n.  order: NULL, or what goes with the entries, [n][LANES]. */
+ALWAYS_INLINE void NAME(sort_network)(REAL *rows, int64_t *order, ptrdiff_t n) {
     for (ptrdiff_t p = 1; p < n; p *= 2)
         for (ptrdiff_t k = p; k >= 1; k /= 2)
             for (ptrdiff_t j = k % p; j + k < n; j += 2 * k) {
                 if (k < p && (j + k) % (2 * p) == 0) continue;
                 const ptrdiff_t count = n - j - k < k ? n - j - k : k;
                 REAL *low = rows + j * LANES, *high = low + k * LANES;
+                int64_t *low_order = order ? order + j * LANES : NULL;
+                int64_t *high_order = order ? low_order + k * LANES : NULL;
                 for (ptrdiff_t i = 0; i < count * LANES; i += LANES)
-                    NAME(sort_pair)(low + i, high + i);
+                    NAME(sort_pair)(low + i, high + i, order ? low_order + i : NULL,
+                                    order ? high_order + i : NULL);
             }
 }
 
@@ -45,7 +57,7 @@ static void NAME(lanes_to_rows)(const REAL *columns, ptrdiff_t stride, REAL *row
 /* Sorts LANES rows of n numbers each, `stride` apart.  columns: room for as many numbers. */
 static void NAME(sort_short_rows)(REAL *rows, ptrdiff_t n, ptrdiff_t stride, REAL *columns) {
     NAME(rows_to_lanes)(rows, stride, columns);
-    NAME(sort_lanes)(columns, n);
+    NAME(sort_network)(columns, NULL, n);
     NAME(lanes_to_rows)(columns, stride, rows);
 }
 

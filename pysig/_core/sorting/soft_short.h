@@ -47,14 +47,14 @@ static int NAME(soft_short_rows)(const soft_problem *problem, ptrdiff_t first, p
                                  const soft_workspace *workspace) {
     if (problem->kind != SOFT_RANK_KL)
         return NAME(soft_order_short_rows)(problem, first, last, workspace);
-    for (ptrdiff_t row = first; row < last; row += KEY_LANES) {
-        const int count = last - row < KEY_LANES ? (int)(last - row) : KEY_LANES;
+    const int together = SOFT_GROUPS * KEY_LANES;
+    for (ptrdiff_t row = first; row < last; row += together) {
+        const int count = last - row < together ? (int)(last - row) : together;
         const unsigned left = NAME(soft_rank_lanes)(problem, row, count);
-        for (int lane = 0; lane < count; lane++)
-            if (left >> lane & 1) {
-                const ptrdiff_t number = row + lane;
+        for (int i = 0; i < count; i++)
+            if (left >> i & 1) {
                 const int status =
-                    NAME(soft_order_short_rows)(problem, number, number + 1, workspace);
+                    NAME(soft_order_short_rows)(problem, row + i, row + i + 1, workspace);
                 if (status > SOFT_OK) return status;
             }
     }

@@ -163,15 +163,11 @@ static void NAME(soft_backward_rows)(const soft_problem *problem, ptrdiff_t firs
                                      const soft_workspace *workspace) {
     double *strength = problem->strength_gradient;
     const int is_rank = problem->kind == SOFT_RANK_L2 || problem->kind == SOFT_RANK_KL;
-    NAME(soft_bundle) bundle = {0};
+    if (is_rank) NAME(soft_ranks_backward)(problem, first, last, workspace);
     for (ptrdiff_t row = first; row < last; row++) {
-        if (is_rank)
-            NAME(soft_rank_backward)(problem, row, &bundle, workspace);
-        else
-            NAME(soft_sort_backward)(problem, row, workspace);
+        if (!is_rank) NAME(soft_sort_backward)(problem, row, workspace);
         if (strength)
             strength[row] = is_rank ? NAME(soft_rank_strength)(problem, row, workspace)
                                     : NAME(soft_sort_strength)(problem, row);
     }
-    if (bundle.rows) NAME(soft_finish_bundle)(problem, &bundle);
 }

@@ -137,5 +137,3 @@ static inline void NAME(activations_add)(ptrdiff_t count, ptrdiff_t columns, con
     for (ptrdiff_t row = 1; row < count; row++)
         for (ptrdiff_t i = 0; i < columns; i++) total[i] += part[row * columns + i];
 }
-
-#include "sde/layers_template.h"

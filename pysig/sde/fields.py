@@ -398,9 +398,16 @@ class MLP(Field):
         return grad.reshape(shape), tuple(gradients)
 
 
-# With more numbers, weights do not stay in the cache, and NumPy's products of matrices are faster.
-LARGEST_WEIGHT = 1 << 18
+# With more numbers, weights do not stay in the cache, and NumPy's products of matrices are faster;
+# with few rows, they are faster because the kernel copies the weight first.
+LARGEST_WEIGHT, LARGEST_FOR_A_ROW = 1 << 18, 1 << 12
 NO_ACTIVATION = kernels.NO_ACTIVATION
+
+
+def has_kernel(x, weight):
+    """Return whether the layer is computed by the kernel; otherwise its products are NumPy's."""
+    largest = min(LARGEST_WEIGHT, LARGEST_FOR_A_ROW * len(x))
+    return isinstance(x, np.ndarray) and 0 < weight.size <= largest
 
 
 def layer_forward(kind, t, x, weight, bias, keep):
@@ -409,18 +416,17 @@ def layer_forward(kind, t, x, weight, bias, keep):
 
     If the weight has one more column than x, the first one is for t. The bias may be None.
     """
-    xp, rows, inputs = namespace_of(x), *x.shape
-    if xp is np and rows and weight.size <= LARGEST_WEIGHT:
-        value = np.empty((rows, len(weight)), x.dtype)
+    if has_kernel(x, weight):
+        value = np.empty((len(x), len(weight)), x.dtype)
         derivative = np.empty_like(value) if keep and kind is not None else None
         number = NO_ACTIVATION if kind is None else kind
         kernels.forward(x.dtype == FLOAT64, number, t, x, weight, bias, value, derivative)
         return value, derivative
-    if weight.shape[1] > inputs:
+    if weight.shape[1] > x.shape[1]:
         weight, bias = weight[:, 1:], bias + t * weight[:, 0]
     value, derivative = x @ weight.T, None
     if kind is not None:
-        derivative = xp.empty_like(value) if keep else None
+        derivative = namespace_of(x).empty_like(value) if keep else None
         activate(kind, value, bias, value, derivative)
     elif bias is not None:
         value += bias
@@ -429,8 +435,7 @@ def layer_forward(kind, t, x, weight, bias, keep):
 
 def layer_backward(t, x, weight, derivative, grad):
     """Return the gradients of a layer with respect to x, weight and bias."""
-    xp, rows, inputs = namespace_of(x), *x.shape
-    if xp is np and rows and weight.size <= LARGEST_WEIGHT:
+    if has_kernel(x, weight):
         of_x, of_weight = np.empty_like(x), np.empty(weight.shape, x.dtype)
         of_bias = np.empty(len(weight), x.dtype)
         is_double = x.dtype == FLOAT64
@@ -440,9 +445,9 @@ def layer_backward(t, x, weight, derivative, grad):
         grad_bias = grad.sum(axis=0)
     else:
         grad, grad_bias = activate_backward(derivative, grad)
-    if weight.shape[1] == inputs:
+    if weight.shape[1] == x.shape[1]:
         return grad @ weight, grad.T @ x, grad_bias
-    grad_weight = xp.empty_like(weight)
+    grad_weight = namespace_of(x).empty_like(weight)
     grad_weight[:, 0] = t * grad_bias
     grad_weight[:, 1:] = grad.T @ x
     return grad @ weight[:, 1:], grad_weight, grad_bias

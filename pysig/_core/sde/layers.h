@@ -49,8 +49,8 @@ static inline ptrdiff_t layers_sums_size(const layer *one) {
 
 /* Numbers of working memory for the gradients of so many rows. */
 static inline ptrdiff_t layers_memory(const layer *one, ptrdiff_t rows) {
-    return rows * (layers_padded(one->outputs) + layers_padded(one->inputs)) +
-           layers_padded(one->outputs);
+    return layers_padded(one->outputs) + LAYERS_PAD * layers_padded(one->inputs) +
+           rows * one->outputs;
 }
 
 /* trajectory.h compiles this template together with others. */

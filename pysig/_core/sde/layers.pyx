@@ -39,7 +39,8 @@ cdef extern from "sde/layers.h" nogil:
 
 NO_ACTIVATION = LAYERS_NO_ACTIVATION
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
-cdef Py_ssize_t BLOCK = 32  # rows, whose inputs and values stay in the cache
+cdef Py_ssize_t BLOCK = 4096  # numbers of inputs or values that stay in the cache, ...
+cdef Py_ssize_t FEWEST_ROWS = 32  # ... or more: the weights are loaded for each block
 cdef Py_ssize_t TASK = 1 << 20  # products of numbers of a thread at least, some 10 us
 cdef Py_ssize_t PART = 1 << 18  # ... of a part with sums of gradients of its own
 cdef Py_ssize_t PARTS = 32  # at most
@@ -82,7 +83,7 @@ def forward(bint is_double, int kind, double t, x, weight, bias, value, derivati
     cdef const void *weights = address(weight)
     cdef const void *biases = address(bias)
     cdef Memory packed = Memory(layers_packed_size(&one) * item)
-    cdef Py_ssize_t blocks = (rows + BLOCK - 1) // BLOCK
+    cdef Py_ssize_t group = rows_of_block(&one), blocks = (rows + group - 1) // group
     cdef Py_ssize_t tasks = count_tasks(rows * one.inputs * one.outputs, blocks)
     one.packed = packed.data
     with nogil:
@@ -95,6 +96,10 @@ def forward(bint is_double, int kind, double t, x, weight, bias, value, derivati
                                blocks * (i + 1) // tasks, numbers, values, slopes)
 
 
+cdef Py_ssize_t rows_of_block(const layer *one) noexcept nogil:
+    return max(BLOCK // max(one.inputs, one.outputs), FEWEST_ROWS)
+
+
 cdef Py_ssize_t count_tasks(Py_ssize_t products, Py_ssize_t most) noexcept:
     return max(min(min(<Py_ssize_t>num_threads(), products // TASK), most), 1)
 
@@ -103,9 +108,10 @@ cdef void forward_blocks(bint is_double, const layer *one, Py_ssize_t rows, Py_s
                          Py_ssize_t last, const char *x, char *value,
                          char *derivative) noexcept nogil:
     cdef Py_ssize_t block, row, some, place, item = 8 if is_double else 4
+    cdef Py_ssize_t group = rows_of_block(one)
     for block in range(first, last):
-        row = block * BLOCK
-        some = min(BLOCK, rows - row)
+        row = block * group
+        some = min(group, rows - row)
         place = row * one.outputs * item
         layers_forward(is_double, LEVEL, one, some, x + row * one.inputs * item, value + place,
                        NULL if derivative == NULL else derivative + place)
@@ -123,13 +129,13 @@ def backward(bint is_double, double t, x, weight, derivative, grad, grad_weight,
     cdef void *of_weight = address(grad_weight, PyBUF_WRITABLE)
     cdef void *of_bias = address(grad_bias, PyBUF_WRITABLE)
     cdef char *of_x = <char *>address(grad_x, PyBUF_WRITABLE)
-    cdef Py_ssize_t blocks = (rows + BLOCK - 1) // BLOCK
+    cdef Py_ssize_t group = rows_of_block(&one), blocks = (rows + group - 1) // group
     cdef Py_ssize_t products = rows * one.inputs * one.outputs
     # The parts depend on the sizes only, so that the sums do not depend on the threads.
     cdef Py_ssize_t parts = max(min(min(products // PART, blocks), PARTS), 1)
     cdef Py_ssize_t tasks = count_tasks(2 * products, parts)
     cdef Py_ssize_t of_sums = layers_sums_size(&one) * item
-    cdef Py_ssize_t of_memory = layers_memory(&one, min(BLOCK, rows)) * item
+    cdef Py_ssize_t of_memory = layers_memory(&one, min(group, rows)) * item
     cdef Memory packed = Memory(layers_packed_back_size(&one) * item)
     cdef Memory sums = Memory(parts * of_sums)
     cdef Memory memory = Memory(tasks * of_memory)
@@ -150,17 +156,19 @@ def backward(bint is_double, double t, x, weight, derivative, grad, grad_weight,
 cdef void backward_parts(bint is_double, const layer *one, Py_ssize_t rows, Py_ssize_t first,
                          Py_ssize_t last, Py_ssize_t parts, const char *x, const char *derivative,
                          const char *grad, char *memory, char *sums, char *grad_x) noexcept nogil:
-    cdef Py_ssize_t blocks = (rows + BLOCK - 1) // BLOCK, item = 8 if is_double else 4
+    cdef Py_ssize_t group = rows_of_block(one), blocks = (rows + group - 1) // group
+    cdef Py_ssize_t item = 8 if is_double else 4
     cdef Py_ssize_t of_sums = layers_sums_size(one) * item
     cdef Py_ssize_t part, block, row, some, place
     cdef const char *slopes = NULL
     for part in range(first, last):
         memset(sums + part * of_sums, 0, of_sums)
         for block in range(blocks * part // parts, blocks * (part + 1) // parts):
-            row = block * BLOCK
-            some = min(BLOCK, rows - row)
+            row = block * group
+            some = min(group, rows - row)
             place = row * one.outputs * item
             if derivative != NULL:
                 slopes = derivative + place
             layers_backward(is_double, LEVEL, one, some, x + row * one.inputs * item, slopes,
-                            grad + place, memory, sums + part * of_sums, grad_x + row * one.inputs * item)
+                            grad + place, memory, sums + part * of_sums,
+                            grad_x + row * one.inputs * item)

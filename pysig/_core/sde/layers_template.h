@@ -73,35 +73,49 @@ static void NAME(layers_forward)(const layer *one, ptrdiff_t rows, const void *x
         NAME(activations_run)(one->kind, 1, 0, rows * outputs, value, &no_bias, value, slopes);
 }
 
-/* out = sums over the rows */
-static void NAME(layers_sum_rows)(ptrdiff_t rows, ptrdiff_t columns, const REAL *restrict x,
-                                  REAL *restrict out) {
-    memset(out, 0, (size_t)columns * sizeof(REAL));
-    for (ptrdiff_t row = 0; row < rows; row++)
-        NAME(vectors_add)(columns, 1, x + row * columns, out);
+/* sums += grad^T x.  Vectors of x go beyond its rows: that is into the next ones, but for the last
+ * rows, which are copied. */
+static void NAME(layers_add_weights)(const layer *one, ptrdiff_t rows, const REAL *x,
+                                     const REAL *grad, REAL *copy, REAL *sums) {
+    const ptrdiff_t inputs = one->inputs, outputs = one->outputs, padded = layers_padded(inputs);
+    const ptrdiff_t beyond = (inputs + LANES - 1) / LANES * LANES - inputs;
+    const ptrdiff_t needed = (beyond + inputs - 1) / inputs, last = needed < rows ? needed : rows;
+    const ptrdiff_t first = rows - last;
+    NAME(product) product = {
+        .rows = outputs,
+        .columns = inputs,
+        .count = first,
+        .a = grad,
+        .a_stride = outputs,
+        .b = x,
+        .b_stride = inputs,
+        .out = sums,
+        .out_stride = padded,
+    };
+    if (first) NAME(products_add)(&product);
+    if (!last) return;
+    NAME(layers_pad)(last, inputs, inputs, x + first * inputs, copy);
+    product.count = last;
+    product.a = grad + first * outputs;
+    product.b = copy;
+    product.b_stride = padded;
+    NAME(products_add)(&product);
 }
 
-static inline void NAME(layers_backward)(const layer *one, ptrdiff_t rows, const void *from,
+static inline void NAME(layers_backward)(const layer *one, ptrdiff_t rows, const void *x,
                                          const void *slopes, const void *gradients, void *memory,
                                          void *totals, void *grad_x) {
     const ptrdiff_t inputs = one->inputs, outputs = one->outputs;
     const ptrdiff_t padded_in = layers_padded(inputs), padded = layers_padded(outputs);
-    REAL *column_sums = memory, *scratch = column_sums + padded, *wide_x = scratch + rows * padded;
+    REAL *column_sums = memory, *copy = column_sums + padded,
+         *scaled = copy + LAYERS_PAD * padded_in;
     REAL *sums = totals, *bias_sums = sums + outputs * padded_in;
-    const REAL *x = from, *grad = gradients;
-    if (slopes) {
-        NAME(activations_gradient)(outputs, 0, rows, gradients, slopes, scratch, column_sums);
-        grad = scratch;
-    } else {
-        NAME(layers_sum_rows)(rows, outputs, grad, column_sums);
-    }
+    const REAL *grad = slopes ? scaled : gradients;
+    NAME(activations_gradient)(outputs, 0, rows, gradients, slopes, scaled, column_sums);
     NAME(vectors_add)(outputs, 1, column_sums, bias_sums);
     if (one->has_time) NAME(vectors_add)(outputs, (REAL)one->t, column_sums, bias_sums + padded);
-    if (inputs % LANES) {
-        NAME(layers_pad)(rows, inputs, inputs, x, wide_x);
-        x = wide_x;
-    }
-    const NAME(product) of_x = {
+    NAME(layers_add_weights)(one, rows, x, grad, copy, sums);
+    const NAME(product) product = {
         .rows = rows,
         .columns = inputs,
         .count = outputs,
@@ -112,19 +126,7 @@ static inline void NAME(layers_backward)(const layer *one, ptrdiff_t rows, const
         .out = grad_x,
         .out_stride = inputs,
     };
-    const NAME(product) of_weight = {
-        .rows = outputs,
-        .columns = inputs,
-        .count = rows,
-        .a = grad,
-        .a_stride = outputs,
-        .b = x,
-        .b_stride = inputs % LANES ? padded_in : inputs,
-        .out = sums,
-        .out_stride = padded_in,
-    };
-    NAME(products_write)(&of_x);
-    NAME(products_add)(&of_weight);
+    NAME(products_write)(&product);
 }
 
 static inline void NAME(layers_add)(const layer *one, ptrdiff_t count, void *totals,

@@ -85,7 +85,7 @@ cdef extern from "sde/trajectory.h" nogil:
 MOST, SLOTS = TRAJECTORY_MOST, TRAJECTORY_SLOTS  # terms of an update, and arrays of a step, at most
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
 cdef Py_ssize_t BLOCK = 512  # numbers of a slot, where rows are short
-cdef Py_ssize_t LAYER_ROWS = 32  # rows for which the weights of a layer are loaded once, ...
+cdef Py_ssize_t LAYER_ROWS = 64  # rows for which the weights of a layer are loaded once, ...
 cdef Py_ssize_t FEWEST_ROWS = 8  # ... or fewer, if there are not many
 cdef Py_ssize_t PARTS = 32  # that have sums of gradients of their own, at most
 cdef Py_ssize_t TASK = 65536  # numbers that are computed in a task, at least, some 30 us

@@ -64,7 +64,7 @@ def run(case):
 
 
 def expected(case):
-    """Return what `run` should, and the sums of absolute values that its rounding errors scale with."""
+    """Return what `run` should, and sums of absolute values, that rounding errors scale with."""
     x, weight, grad = case.x.astype(LONG), case.weight.astype(LONG), case.grad.astype(LONG)
     bias = np.zeros(len(weight), LONG) if case.bias is None else case.bias.astype(LONG)
     wide = x if weight.shape[1] == x.shape[1] else np.insert(x, 0, T, axis=1)

@@ -12,10 +12,11 @@ import numpy as np
 
 from pysig._core.array import FLOAT64
 from pysig._core.sde.trajectory import MOST, SLOTS, Trajectory, padded
-from pysig.sde.fields import LARGEST_WEIGHT, operations_of
+from pysig.sde.fields import operations_of
 
 UPDATES = ("update", "outer")
 LARGEST_ROW = 4096  # numbers; longer ones are better shared among threads
+LARGEST_WEIGHT = 1 << 19  # bytes; blocks of rows take turns with the weights in the cache
 STATE, OTHERS = 0, 1  # residuals: those that belong to the state, and those of this step
 
 
@@ -156,8 +157,7 @@ def operations_of_fields(fields, system, noise, y0):
             return None
         lists.append(operations)
     for name, inputs, outputs, *_ in itertools.chain(*lists):
-        # Large products of matrices are for NumPy, long rows for more than one thread.
-        is_large = name == "layer" and inputs * outputs > LARGEST_WEIGHT
+        is_large = name == "layer" and inputs * outputs * y0.itemsize > LARGEST_WEIGHT
         if is_large or max(inputs, outputs) > LARGEST_ROW:
             return None
     return lists

@@ -84,9 +84,11 @@ cdef extern from "sde/trajectory.h" nogil:
 
 MOST, SLOTS = TRAJECTORY_MOST, TRAJECTORY_SLOTS  # terms of an update, and arrays of a step, at most
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
-cdef Py_ssize_t BLOCK = 512  # numbers of a slot, where rows are short
-cdef Py_ssize_t LAYER_ROWS = 64  # rows for which the weights of a layer are loaded once, ...
-cdef Py_ssize_t FEWEST_ROWS = 8  # ... or fewer, if there are not many
+cdef Py_ssize_t SHARES = 16  # blocks of rows for as many threads, ...
+cdef Py_ssize_t LEAST_NUMBERS = 512  # ... but with so many in the widest array, at least ...
+cdef Py_ssize_t MOST_NUMBERS = 2048  # ... and at most, for the cache
+cdef Py_ssize_t LEAST_ROWS = 8  # for layers, which load their weights for each block
+cdef Py_ssize_t MOST_ROWS = 64
 cdef Py_ssize_t PARTS = 32  # that have sums of gradients of their own, at most
 cdef Py_ssize_t TASK = 65536  # numbers that are computed in a task, at least, some 30 us
 cdef Py_ssize_t PRODUCTS = 32  # which a layer computes in the time of one other number
@@ -154,10 +156,12 @@ cdef class Trajectory:
 
     cdef Py_ssize_t group(self) noexcept:
         """The rows of a block."""
-        cdef Py_ssize_t least = 1
+        cdef Py_ssize_t least = max(LEAST_NUMBERS // self.t.widest, 1)
+        cdef Py_ssize_t most = MOST_NUMBERS // self.t.widest
         if self.products:
-            least = min(max(self.t.rows // 8, FEWEST_ROWS), LAYER_ROWS)
-        return max(BLOCK // self.t.widest, least)
+            least = max(least, LEAST_ROWS)
+            most = max(most, MOST_ROWS)
+        return max(min(self.t.rows // SHARES, most), least)
 
     cdef Py_ssize_t blocks(self) noexcept:
         """Into how many blocks the rows are divided."""

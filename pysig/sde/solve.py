@@ -168,7 +168,7 @@ def sdeint(
     Notes
     -----
     Exceptions from a step, those of the fields included, get a note that says which step it was.
-    Memory beside the result: a few states, some noise, at most 2 MiB unless that of one step is
+    Memory beside the result: a few states, some noise, at most 1.5 MiB unless that of one step is
     more, and some 50 bytes a step. With fields of `pysig.sde.fields` many steps are done in one
     call of compiled code.
 

@@ -69,15 +69,13 @@ class Perceptrons(NamedTuple):
         )  # fmt: skip
         return pysig.sdeint_backward(residuals, self.move(np.ones(ys.shape, ys.dtype)))
 
-    def evaluations(self, steps: int) -> None:
-        """What `gradients` must do with the fields, and nothing else."""
-        y = self.y0
-        for field in (self.drift, self.diffusion):
-            grad = np.ones_like(field(0.0, y))
-            for _ in range(steps + 1):
-                field(0.0, y)
-            for _ in range(steps + 1):
-                field.backward(field.forward(0.0, y)[1], grad)
+    def without_fields(self) -> Perceptrons:
+        """Return the equation with fields that cost next to nothing, for what else there is."""
+        factor = self.drift.parameters[0].dtype.type(0.1)
+        diffusion: Any = fields.Scale(factor)
+        if self.noise_channels is not None:
+            diffusion = fields.Constant(np.full((self.channels, self.noise_channels), factor))
+        return self._replace(drift=fields.Scale(factor), diffusion=diffusion)
 
 
 def perceptrons(

@@ -55,7 +55,7 @@ from pysig._core.array import (
     real_array,
     sum_to_shape,
 )
-from pysig._core.sde import activations as kernels
+from pysig._core.sde import layers as kernels
 from pysig.sde.activations import (
     activate,
     activate_backward,
@@ -249,9 +249,9 @@ class Linear(Field):
         matrix, *bias = self.parameters
         y = checked_state(y, matrix.shape[1], matrix)
         with device_of(y):
-            value = rows_of(y) @ matrix.T
-            if bias:
-                value += bias[0]
+            value, _ = layer_forward(
+                None, 0.0, rows_of(y), matrix, bias[0] if bias else None, False
+            )
         return value.reshape(*y.shape[:-1], len(matrix)), StateResiduals(y)
 
     def backward(self, residuals, grad):
@@ -259,8 +259,8 @@ class Linear(Field):
         matrix, y = self.parameters[0], residuals.y
         grad = rows_of(checked_gradient(grad, (*y.shape[:-1], len(matrix)), y))
         with device_of(y):
-            gradients = (grad.T @ rows_of(y), grad.sum(axis=0))[: len(self.parameters)]
-            return (grad @ matrix).reshape(y.shape), gradients
+            grad_y, *gradients = layer_backward(0.0, rows_of(y), matrix, None, grad)
+            return grad_y.reshape(y.shape), tuple(gradients[: len(self.parameters)])
 
 
 class MLPResiduals(NamedTuple):
@@ -390,72 +390,64 @@ class MLP(Field):
         gradients = []
         with device_of(grad):
             for number in reversed(range(len(inputs))):
-                weight, bias = self.parameters[2 * number : 2 * number + 2]
+                weight = self.parameters[2 * number]
                 grad, grad_weight, grad_bias = layer_backward(
-                    t, inputs[number], weight, bias, derivatives[number], grad
+                    t, inputs[number], weight, derivatives[number], grad
                 )
                 gradients[:0] = (grad_weight, grad_bias)
         return grad.reshape(shape), tuple(gradients)
 
 
-# Up to so many products of numbers, calls of NumPy take longer than the kernel for small layers.
-FEW = 6144
-NO_ACTIVATION = -1
+# With more numbers, weights do not stay in the cache, and NumPy's products of matrices are faster;
+# with few rows, they are faster because the kernel copies the weight first.
+LARGEST_WEIGHT, LARGEST_FOR_A_ROW = 1 << 18, 1 << 12
+NO_ACTIVATION = kernels.NO_ACTIVATION
+
+
+def has_kernel(x, weight):
+    """Return whether the layer is computed by the kernel; otherwise its products are NumPy's."""
+    largest = min(LARGEST_WEIGHT, LARGEST_FOR_A_ROW * len(x))
+    return isinstance(x, np.ndarray) and 0 < weight.size <= largest
 
 
 def layer_forward(kind, t, x, weight, bias, keep):
     """
     Return the value of a layer, and the derivative of its activation if it is to be kept.
 
-    If the weight has one more column than x, the first one is for t.
+    If the weight has one more column than x, the first one is for t. The bias may be None.
     """
-    rows, inputs = x.shape
-    if 0 < rows * weight.size <= FEW and isinstance(x, np.ndarray):
-        value = np.empty((rows, len(weight)), x.dtype)
+    if has_kernel(x, weight):
+        value = np.empty((len(x), len(weight)), x.dtype)
         derivative = np.empty_like(value) if keep and kind is not None else None
         number = NO_ACTIVATION if kind is None else kind
-        is_double = x.dtype == FLOAT64
-        kernels.layer_forward(is_double, number, rows, t, x, weight, bias, value, derivative)
+        kernels.forward(x.dtype == FLOAT64, number, t, x, weight, bias, value, derivative)
         return value, derivative
-    if weight.shape[1] > inputs:
+    if weight.shape[1] > x.shape[1]:
         weight, bias = weight[:, 1:], bias + t * weight[:, 0]
     value, derivative = x @ weight.T, None
-    if kind is None:
-        value += bias
-    else:
+    if kind is not None:
         derivative = namespace_of(x).empty_like(value) if keep else None
         activate(kind, value, bias, value, derivative)
+    elif bias is not None:
+        value += bias
     return value, derivative
 
 
-def layer_backward(t, x, weight, bias, derivative, grad):
+def layer_backward(t, x, weight, derivative, grad):
     """Return the gradients of a layer with respect to x, weight and bias."""
-    xp, (rows, inputs) = namespace_of(x), x.shape
-    if 0 < rows * weight.size <= FEW and xp is np:
-        of_x, of_weight, of_bias = (np.empty_like(array) for array in (x, weight, bias))
-        scratch = None if derivative is None else np.empty_like(grad)
-        kernels.layer_backward(
-            x.dtype == FLOAT64,
-            rows,
-            t,
-            x,
-            weight,
-            bias,
-            derivative,
-            grad,
-            scratch,
-            of_weight,
-            of_bias,
-            of_x,
-        )
+    if has_kernel(x, weight):
+        of_x, of_weight = np.empty_like(x), np.empty(weight.shape, x.dtype)
+        of_bias = np.empty(len(weight), x.dtype)
+        is_double = x.dtype == FLOAT64
+        kernels.backward(is_double, t, x, weight, derivative, grad, of_weight, of_bias, of_x)
         return of_x, of_weight, of_bias
     if derivative is None:
         grad_bias = grad.sum(axis=0)
     else:
         grad, grad_bias = activate_backward(derivative, grad)
-    if weight.shape[1] == inputs:
+    if weight.shape[1] == x.shape[1]:
         return grad @ weight, grad.T @ x, grad_bias
-    grad_weight = xp.empty_like(weight)
+    grad_weight = namespace_of(x).empty_like(weight)
     grad_weight[:, 0] = t * grad_bias
     grad_weight[:, 1:] = grad.T @ x
     return grad @ weight[:, 1:], grad_weight, grad_bias

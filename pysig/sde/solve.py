@@ -168,9 +168,9 @@ def sdeint(
     Notes
     -----
     Exceptions from a step, those of the fields included, get a note that says which step it was.
-    Memory beside the result: a few states, some noise, at most 1 MiB unless that of one step is
-    more, and some 50 bytes a step. With fields of `pysig.sde.fields`, if their layers are small,
-    many steps are done in one call of compiled code.
+    Memory beside the result: a few states, some noise, at most 1.5 MiB unless that of one step is
+    more, and some 50 bytes a step. With fields of `pysig.sde.fields` many steps are done in one
+    call of compiled code.
 
     Examples
     --------

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 MOST_STEPS = 1 << 31
-BLOCK_BYTES = 1 << 20  # of noise that is asked for in one call
+BLOCK_BYTES = 3 << 19  # of noise that is asked for in one call
 BLOCK_STEPS = 256
 
 

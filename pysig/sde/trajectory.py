@@ -11,11 +11,12 @@ import math
 import numpy as np
 
 from pysig._core.array import FLOAT64
-from pysig._core.sde.trajectory import MOST, SLOTS, Trajectory
-from pysig.sde.fields import FEW, operations_of
+from pysig._core.sde.trajectory import MOST, SLOTS, Trajectory, padded
+from pysig.sde.fields import operations_of
 
 UPDATES = ("update", "outer")
 LARGEST_ROW = 4096  # numbers; longer ones are better shared among threads
+LARGEST_WEIGHT = 1 << 19  # bytes; blocks of rows take turns with the weights in the cache
 STATE, OTHERS = 0, 1  # residuals: those that belong to the state, and those of this step
 
 
@@ -156,8 +157,7 @@ def operations_of_fields(fields, system, noise, y0):
             return None
         lists.append(operations)
     for name, inputs, outputs, *_ in itertools.chain(*lists):
-        # Large products of matrices are for NumPy, long rows for more than one thread.
-        is_large = name == "layer" and rows * inputs * outputs > FEW
+        is_large = name == "layer" and inputs * outputs * y0.itemsize > LARGEST_WEIGHT
         if is_large or max(inputs, outputs) > LARGEST_ROW:
             return None
     return lists
@@ -255,12 +255,12 @@ def march_back(method, system, noise, residuals, grad_ys):
     # The last step has no next one: its gradients are zeros, and its length does not matter.
     times = np.append(residuals.times, 2 * residuals.times[-1] - residuals.times[-2])
     parts = [y.copy(), z.copy(), None, None, *(np.zeros_like(y) for _ in range(3))]
-    totals = np.zeros((trajectory.blocks, trajectory.parameters), y.dtype)
+    sums = np.zeros(trajectory.sums_shape, y.dtype)
     for start, end, increments in noise.blocks_back(len(times) - 2):
         first, last = np.searchsorted(outputs, (start, end), side="right")
         some = outputs[first:last] - start
-        trajectory.run(times[start : end + 2], increments, parts, some, grad_ys[first:last], totals)
-    add_parameters(system, operations, totals.sum(axis=0))
+        trajectory.run(times[start : end + 2], increments, parts, some, grad_ys[first:last], sums)
+    add_parameters(system, operations, sums.sum(axis=0))
     y, z, _, _, grad_y, u, later = parts
     start, end = times[:2].tolist()
     (f, g), kept = system.evaluate_forward(start, z)
@@ -269,17 +269,31 @@ def march_back(method, system, noise, residuals, grad_ys):
     return method.finish_backward(system, start, adjoint)
 
 
-def add_parameters(system, operations, total):
-    """Add the gradients of all parameters, which are one vector, to those of the fields."""
+def add_parameters(system, operations, sums):
+    """Add the gradients of all parameters to those of the fields."""
     place = 0
     for checked, some in zip((system.drift, system.diffusion), operations, strict=True):
         gradients = []
-        for name, _, outputs, *rest in some:
+        for name, inputs, outputs, *rest in some:
             arrays = [part for part in rest if isinstance(part, np.ndarray)]
-            for array in arrays:
-                gradients.append(total[place : place + array.size].reshape(array.shape))
-                place += array.size
-            if name == "layer" and len(arrays) == 1:
-                place += outputs  # of a bias that is no parameter
+            if name == "layer":
+                shape = arrays[0].shape
+                size = outputs * padded(inputs) + 2 * padded(outputs)
+                parts = gradients_of_layer(sums[place : place + size], inputs, outputs, shape)
+                gradients += parts[: len(arrays)]  # a bias may be no parameter
+            else:
+                size = sum(array.size for array in arrays)
+                gradients += [sums[place : place + size].reshape(array.shape) for array in arrays]
+            place += size
         if checked.field is not None:
             checked.parameters.add(tuple(gradients))
+
+
+def gradients_of_layer(sums, inputs, outputs, shape):
+    """Return the gradients of a weight of this shape and of the bias: ``_core/sde/layers.h``."""
+    of_weight, last = np.split(sums, [outputs * padded(inputs)])
+    of_bias, of_time = last.reshape(2, -1)[:, :outputs]
+    gradient = np.empty(shape, sums.dtype)
+    gradient[:, 0] = of_time  # if there is no such column, it is written to once more
+    gradient[:, -inputs:] = of_weight.reshape(outputs, -1)[:, :inputs]
+    return [gradient, of_bias.copy()]

@@ -129,12 +129,12 @@ def test_values_and_gradients(xp, rng, name, dtype, batch):
     st.sampled_from([None, *ACTIVATIONS]),
     st.booleans(),
     st.integers(0, 2**32),
-    st.sampled_from([0, fields.FEW]),
+    st.sampled_from([0, fields.LARGEST_WEIGHT]),
 )
-def test_perceptrons_of_any_size(sizes, batch, hidden, final, with_time, seed, few):
-    """Values, and <grad, dV> = <grad_y, dy> + <grad_parameters, dp>; large ones and small ones."""
+def test_perceptrons_of_any_size(sizes, batch, hidden, final, with_time, seed, largest):
+    """Values, and <grad, dV> = <grad_y, dy> + <grad_parameters, dp>; by the kernel and by NumPy."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fields, "FEW", few)
+        patch.setattr(fields, "LARGEST_WEIGHT", largest)
         check_perceptron(sizes, batch, hidden, final, with_time, seed)
 
 

@@ -239,7 +239,7 @@ def test_what_is_not_compiled(monkeypatch):
     g = fields.Scale(0.3)
     ys = pysig.sdeint(Own(0.1), None, y0, ts, None, dt=0.1, method="euler")
     assert_allclose(ys[1], y0 + 0.1 * (0.1 * y0 + 1))
-    pysig.sdeint(fields.MLP((D, 1000, D), seed=1), g, y0, ts, brownian, dt=0.1)
+    pysig.sdeint(fields.MLP((D, 600, 600, D), seed=1), g, y0, ts, brownian, dt=0.1)
     pysig.sdeint(g, g, y0, ts, lambda start, end: brownian(start, end), dt=0.1)
     assert not runs
     flat = fields.MLP((D, D * M), seed=2)

@@ -84,48 +84,57 @@ static void NAME(activations_run)(int kind, ptrdiff_t columns, ptrdiff_t first, 
 #undef RUN
 #undef ACTIVATION
 
-/* `rows` rows of `count` numbers, `stride` apart: out = grad * derivative, which is added to sums. */
+/* `rows` rows of `count` numbers, `stride` apart: out = grad * derivative, which is added to sums;
+ * without a derivative (NULL), grad is. */
 ALWAYS_INLINE void NAME(activations_strip)(ptrdiff_t rows, ptrdiff_t stride, ptrdiff_t count,
                                            const REAL *restrict grad,
                                            const REAL *restrict derivative, REAL *restrict out,
                                            REAL *restrict sums) {
     for (ptrdiff_t row = 0; row < rows; row++) {
+        const ptrdiff_t begin = row * stride;
+        if (!derivative) {
+            for (ptrdiff_t i = 0; i < count; i++) sums[i] += grad[begin + i];
+            continue;
+        }
         for (ptrdiff_t i = 0; i < count; i++) {
-            const REAL product = grad[i] * derivative[i];
-            out[i] = product;
+            const REAL product = grad[begin + i] * derivative[begin + i];
+            out[begin + i] = product;
             sums[i] += product;
         }
-        grad += stride;
-        derivative += stride;
-        out += stride;
     }
 }
 
-/* The rows first ... last - 1; sums: [columns], which this sets. */
+/* The rows first ... last - 1; sums: [columns], which this sets.  Without a derivative (NULL), the
+ * sums are those of grad, and out is not written. */
 static void NAME(activations_gradient)(ptrdiff_t columns, ptrdiff_t first, ptrdiff_t last,
                                        const void *gradients, const void *slopes, void *products,
                                        void *totals) {
-    const ptrdiff_t begin = first * columns, all = last * columns - begin;
-    const REAL *grad = (const REAL *)gradients + begin, *derivative = (const REAL *)slopes + begin;
-    REAL *out = (REAL *)products + begin, *sums = totals;
+    const REAL *grad = gradients, *derivative = slopes;
+    REAL *out = products, *sums = totals;
     REAL strip[ACTIVATIONS_STRIP];
     /* several narrow rows are one long row, whose sums are added up at the end */
-    const ptrdiff_t repeats = columns < ACTIVATIONS_STRIP ? ACTIVATIONS_STRIP / columns : 1;
-    const ptrdiff_t stride = columns * repeats, rows = all / stride;
+    ptrdiff_t repeats = columns < ACTIVATIONS_STRIP ? ACTIVATIONS_STRIP / columns : 1;
+    if (repeats > (last - first) / 4) repeats = last - first < 8 ? 1 : (last - first) / 4;
+    const ptrdiff_t stride = columns * repeats, rows = (last - first) / repeats;
     for (ptrdiff_t i = 0; i < columns; i++) sums[i] = 0;
     for (ptrdiff_t begins = 0; begins < stride; begins += ACTIVATIONS_STRIP) {
-        const ptrdiff_t left = stride - begins;
+        const ptrdiff_t left = stride - begins, place = first * columns + begins;
         const ptrdiff_t count = left < ACTIVATIONS_STRIP ? left : ACTIVATIONS_STRIP;
         for (ptrdiff_t i = 0; i < count; i++) strip[i] = 0;
-        NAME(activations_strip)(rows, stride, count, grad + begins, derivative + begins,
-                                out + begins, strip);
+        NAME(activations_strip)(rows, stride, count, grad + place,
+                                slopes ? derivative + place : NULL, slopes ? out + place : NULL,
+                                strip);
         for (ptrdiff_t i = 0, column = begins; i < count; i++) {
             sums[column] += strip[i];
             column = column + 1 < columns ? column + 1 : 0;
         }
     }
-    for (ptrdiff_t i = rows * stride; i < all; i += columns)
-        NAME(activations_strip)(1, columns, columns, grad + i, derivative + i, out + i, sums);
+    for (ptrdiff_t row = first + rows * repeats; row < last; row++) {
+        const ptrdiff_t place = row * columns;
+        NAME(activations_strip)(1, columns, columns, grad + place,
+                                slopes ? derivative + place : NULL, slopes ? out + place : NULL,
+                                sums);
+    }
 }
 
 /* totals: [columns], the sums of parts: [count][columns]. */
@@ -137,5 +146,3 @@ static inline void NAME(activations_add)(ptrdiff_t count, ptrdiff_t columns, con
     for (ptrdiff_t row = 1; row < count; row++)
         for (ptrdiff_t i = 0; i < columns; i++) total[i] += part[row * columns + i];
 }
-
-#include "sde/layers_template.h"

@@ -8,7 +8,7 @@
  *
  * Layers, from the inside out:
  *     updates_template.h     updates
- *     layers_template.h, activations_template.h   layers of perceptrons
+ *     layers_template.h, activations_template.h   layers of perceptrons: layers.h
  *     trajectory_template.h  steps of some rows, for one type and instruction set
  *     trajectory.h           the one for this type and processor
  *     trajectory.pyx         memory and threads
@@ -18,6 +18,7 @@
 
 #define SIMD_TOGETHER
 #include "sde/activations.h"
+#include "sde/layers.h"
 #include "sde/updates.h"
 
 enum { FIELD_SCALE, FIELD_CONSTANT, FIELD_ACTIVATION, FIELD_LAYER };
@@ -37,8 +38,9 @@ typedef struct {
     const void *numbers; /* the factor or the constant, of `size` numbers */
     ptrdiff_t size;
     layer one;           /* a layer; of an activation, its kind */
-    ptrdiff_t kept;      /* where the residuals begin, in numbers of a row: input and derivative */
-    ptrdiff_t parameter; /* where the gradients of its parameters begin */
+    ptrdiff_t kept;      /* where the residuals begin, in numbers of a row: input, and derivative
+                            if there is an activation */
+    ptrdiff_t parameter; /* where the sums of the gradients of its parameters begin */
 } field_operation;
 
 typedef struct {
@@ -70,8 +72,7 @@ typedef struct {
     instruction *step;
     int *after; /* in which slots the state is after a step; before it, in the first ones */
     ptrdiff_t widest;
-    ptrdiff_t parameters; /* numbers in the gradients of all parameters */
-    ptrdiff_t largest;    /* numbers in the parameters of one operation */
+    ptrdiff_t parameters; /* numbers in the sums of the gradients of all parameters */
 } trajectory;
 
 /* What one call does: steps between times, with w, area: [steps][rows][noise], or NULL.  On the way
@@ -91,10 +92,25 @@ typedef struct {
 #include "simd_compile.h"
 #undef SIMD_TEMPLATE
 
+/* What layers.h says of the weights of a layer. */
+static void trajectory_pack(int is_double, int level, const layer *one, const void *weight,
+                            const void *bias, void *packed, void *packed_back) {
+    SIMD_CALL(layers_pack, is_double, level, one, weight, bias, packed);
+    SIMD_CALL(layers_pack_back, is_double, level, one, weight, packed_back);
+}
+
 /* Numbers of working memory for so many rows. */
 static ptrdiff_t trajectory_memory(const trajectory *t, ptrdiff_t rows) {
-    const ptrdiff_t kept = 2 * (t->field[0].kept + t->field[1].kept);
-    return rows * ((t->slots + 3) * t->widest + kept) + t->largest;
+    ptrdiff_t of_layers = 0, kept = 0;
+    for (int i = 0; i < 2; i++) {
+        const field_program *field = &t->field[i];
+        kept += 2 * field->kept;
+        for (int j = 0; j < field->count; j++) {
+            const ptrdiff_t size = layers_memory(&field->operation[j].one, rows);
+            if (field->operation[j].kind == FIELD_LAYER && size > of_layers) of_layers = size;
+        }
+    }
+    return rows * ((t->slots + 2) * t->widest + kept) + of_layers;
 }
 
 /* The rows first ... last - 1. */

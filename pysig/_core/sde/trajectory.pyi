@@ -21,9 +21,7 @@ class Trajectory:
         after: Sequence[int],
     ) -> None: ...
     @property
-    def parameters(self) -> int: ...
-    @property
-    def blocks(self) -> int: ...
+    def sums_shape(self) -> tuple[int, int]: ...
     def run(
         self,
         times: np.ndarray,
@@ -31,5 +29,7 @@ class Trajectory:
         states: Sequence[np.ndarray | None],
         outputs: np.ndarray,
         ys: np.ndarray,
-        parameters: np.ndarray | None = None,
+        sums: np.ndarray | None = None,
     ) -> None: ...
+
+def padded(channels: int) -> int: ...

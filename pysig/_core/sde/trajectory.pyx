@@ -13,12 +13,19 @@ from pysig._core.signatures.signature import SIMD_LEVELS, simd_level
 
 
 cdef extern from "sde/trajectory.h" nogil:
+    int LAYERS_NO_ACTIVATION
     ctypedef struct layer:
         int kind
-        Py_ssize_t rows, inputs, outputs, stride
+        Py_ssize_t inputs, outputs
+        int has_time
         double t
-        const void *weight
-        const void *bias
+        const void *packed
+        const void *packed_back
+
+    Py_ssize_t layers_padded(Py_ssize_t) noexcept
+    Py_ssize_t layers_packed_size(const layer *) noexcept
+    Py_ssize_t layers_packed_back_size(const layer *) noexcept
+    Py_ssize_t layers_sums_size(const layer *) noexcept
 
     ctypedef struct field_operation:
         int kind
@@ -50,7 +57,7 @@ cdef extern from "sde/trajectory.h" nogil:
         int instructions, slots, states
         instruction *step
         int *after
-        Py_ssize_t widest, parameters, largest
+        Py_ssize_t widest, parameters
 
     ctypedef struct trajectory_call:
         Py_ssize_t steps
@@ -66,6 +73,8 @@ cdef extern from "sde/trajectory.h" nogil:
     int FIELD_SCALE, FIELD_CONSTANT, FIELD_ACTIVATION, FIELD_LAYER
     int TRAJECTORY_UPDATE, TRAJECTORY_OUTER, TRAJECTORY_EVALUATE, TRAJECTORY_PULL_BACK
     int TRAJECTORY_MOST, TRAJECTORY_SLOTS
+    void trajectory_pack(int, int, const layer *, const void *, const void *, void *,
+                         void *) noexcept
     Py_ssize_t trajectory_memory(const trajectory *, Py_ssize_t) noexcept
     void trajectory_run_back(int, int, const trajectory *, const trajectory_call *, Py_ssize_t,
                              Py_ssize_t, void *, void *) noexcept
@@ -75,8 +84,14 @@ cdef extern from "sde/trajectory.h" nogil:
 
 MOST, SLOTS = TRAJECTORY_MOST, TRAJECTORY_SLOTS  # terms of an update, and arrays of a step, at most
 cdef int LEVEL = SIMD_LEVELS[simd_level()]
-cdef Py_ssize_t BLOCK = 512  # numbers of a slot, where rows are short
+cdef Py_ssize_t SHARES = 16  # blocks of rows for as many threads, ...
+cdef Py_ssize_t LEAST_NUMBERS = 512  # ... but with so many in the widest array, at least ...
+cdef Py_ssize_t MOST_NUMBERS = 2048  # ... and at most, for the cache
+cdef Py_ssize_t LEAST_ROWS = 8  # for layers, which load their weights for each block
+cdef Py_ssize_t MOST_ROWS = 64
+cdef Py_ssize_t PARTS = 32  # that have sums of gradients of their own, at most
 cdef Py_ssize_t TASK = 65536  # numbers that are computed in a task, at least, some 30 us
+cdef Py_ssize_t PRODUCTS = 32  # which a layer computes in the time of one other number
 cdef dict KINDS = {
     "update": TRAJECTORY_UPDATE,
     "outer": TRAJECTORY_OUTER,
@@ -90,7 +105,8 @@ cdef class Trajectory:
 
     cdef trajectory t
     cdef bint is_double
-    cdef list kept  # arrays that the operations refer to
+    cdef list kept  # memory that the operations refer to
+    cdef Py_ssize_t products  # of numbers, for one row, in all layers
     cdef Py_ssize_t numbers[8]  # of a row of each part of the state
 
     def __cinit__(self, bint is_double, Py_ssize_t rows, Py_ssize_t channels, Py_ssize_t diffusion,
@@ -130,18 +146,26 @@ cdef class Trajectory:
         free(self.t.after)
 
     @property
-    def parameters(self):
-        """Numbers in the gradients of all parameters."""
-        return self.t.parameters
+    def sums_shape(self):
+        """
+        The shape of sums of gradients of parameters, of each of some parts of the rows.
 
-    @property
-    def blocks(self):
-        """Into how many blocks the rows are divided; each has sums of gradients of its own."""
-        return (self.t.rows + self.group() - 1) // self.group()
+        The parts depend on the sizes only, so that the sums do not depend on the threads.
+        """
+        return min(self.blocks(), PARTS), self.t.parameters
 
     cdef Py_ssize_t group(self) noexcept:
         """The rows of a block."""
-        return max(BLOCK // self.t.widest, 1)
+        cdef Py_ssize_t least = max(LEAST_NUMBERS // self.t.widest, 1)
+        cdef Py_ssize_t most = MOST_NUMBERS // self.t.widest
+        if self.products:
+            least = max(least, LEAST_ROWS)
+            most = max(most, MOST_ROWS)
+        return max(min(self.t.rows // SHARES, most), least)
+
+    cdef Py_ssize_t blocks(self) noexcept:
+        """Into how many blocks the rows are divided."""
+        return (self.t.rows + self.group() - 1) // self.group()
 
     cdef int set_field(self, field_program *field, operations) except -1:
         cdef field_operation *operation
@@ -157,7 +181,7 @@ cdef class Trajectory:
             operation.outputs = outputs
             operation.kept = field.kept
             operation.parameter = self.t.parameters
-            field.kept += inputs + outputs
+            field.kept += inputs
             self.t.widest = max(self.t.widest, max(inputs, outputs))
             count = 0
             if name == "scale" or name == "constant":
@@ -168,19 +192,36 @@ cdef class Trajectory:
             elif name == "activation":
                 operation.kind = FIELD_ACTIVATION
                 operation.one.kind = rest[0]
+                field.kept += outputs
             else:
-                kind, weight, bias = rest
                 operation.kind = FIELD_LAYER
-                operation.one.kind = kind
-                operation.one.inputs = inputs
-                operation.one.outputs = outputs
-                operation.one.stride = weight.shape[1]
-                bias = np.zeros(outputs, weight.dtype) if bias is None else bias
-                operation.one.weight = self.keep(weight, [(outputs, inputs), (outputs, inputs + 1)])
-                operation.one.bias = self.keep(bias, [(outputs,)])
-                count = weight.size + outputs
+                kind, weight, bias = rest
+                self.set_layer(&operation.one, inputs, outputs, kind, weight, bias)
+                if operation.one.kind != LAYERS_NO_ACTIVATION:
+                    field.kept += outputs
+                count = layers_sums_size(&operation.one)
             self.t.parameters += count
-            self.t.largest = max(self.t.largest, count)
+        return 0
+
+    cdef int set_layer(self, layer *one, Py_ssize_t inputs, Py_ssize_t outputs, int kind, weight,
+                       bias) except -1:
+        cdef Py_ssize_t item = 8 if self.is_double else 4
+        cdef Memory packed, packed_back
+        cdef const void *weights = self.keep(weight, [(outputs, inputs), (outputs, inputs + 1)])
+        cdef const void *biases = NULL
+        if bias is not None:
+            biases = self.keep(bias, [(outputs,)])
+        one.kind = kind
+        one.inputs = inputs
+        one.outputs = outputs
+        one.has_time = weight.shape[1] - inputs
+        packed = Memory(layers_packed_size(one) * item)
+        packed_back = Memory(layers_packed_back_size(one) * item)
+        trajectory_pack(self.is_double, LEVEL, one, weights, biases, packed.data, packed_back.data)
+        one.packed = packed.data
+        one.packed_back = packed_back.data
+        self.kept += [packed, packed_back]
+        self.products += inputs * outputs
         return 0
 
     cdef const void *keep(self, array, shapes) except? NULL:
@@ -216,7 +257,7 @@ cdef class Trajectory:
         return 0
 
     def run(self, const double[::1] times, noise, states, const Py_ssize_t[::1] outputs, ys,
-            parameters=None):
+            sums=None):
         """
         Go through the steps between times.
 
@@ -224,24 +265,26 @@ cdef class Trajectory:
         for those that are not kept; outputs: the steps, counted from 1, after which the first state
         is written to the next of ys.
 
-        With parameters: (blocks, parameters), the steps go back, ys are gradients with respect to
-        these outputs, times and noise go one step further, and the gradients of the parameters are
-        added to those of each block.
+        With sums, of sums_shape, the steps go back, ys are gradients with respect to these outputs,
+        times and noise go one step further, and the gradients of the parameters are added to sums,
+        as `gradients_of` of trajectory.py reads them.
         """
         cdef trajectory_call call
         cdef Py_ssize_t i, item = 8 if self.is_double else 4, group = self.group()
-        cdef Py_ssize_t rows = self.t.rows, blocks = self.blocks
+        cdef Py_ssize_t rows = self.t.rows, blocks = self.blocks(), parts = blocks
         cdef Py_ssize_t each = trajectory_memory(&self.t, min(group, rows)) * item
-        cdef Py_ssize_t sums = self.t.parameters * item
         cdef Py_ssize_t work, tasks
-        cdef int is_double = self.is_double, level = LEVEL
+        cdef int is_double = self.is_double
         cdef char *state[8]
         cdef char *memory
-        cdef char *totals = <char *>address(parameters)
+        cdef char *totals = <char *>address(sums)
         cdef const trajectory *t = &self.t
-        call.steps = times.shape[0] - (1 if parameters is None else 2)
-        work = rows * self.t.widest * call.steps * self.t.instructions
-        tasks = max(min(min(<Py_ssize_t>num_threads(), work // TASK), blocks), 1)
+        if sums is not None:
+            parts = self.sums_shape[0]
+        call.steps = times.shape[0] - (1 if sums is None else 2)
+        work = self.t.widest * self.t.instructions + self.products // PRODUCTS
+        work *= rows * call.steps
+        tasks = max(min(min(<Py_ssize_t>num_threads(), work // TASK), parts), 1)
         for i, array in enumerate(states):
             state[i] = <char *>address(array)
         call.state = state
@@ -261,22 +304,30 @@ cdef class Trajectory:
         memory = scratch.data
         if tasks == 1:
             with nogil:
-                run_blocks(is_double, level, t, &call, 0, blocks, group, memory, totals, sums)
+                run_parts(is_double, t, &call, 0, parts, parts, group, memory, totals)
             return
         for i in prange(tasks, num_threads=tasks, nogil=True):
-            run_blocks(is_double, level, t, &call, blocks * i // tasks, blocks * (i + 1) // tasks,
-                       group, memory + i * each, totals, sums)
+            run_parts(is_double, t, &call, parts * i // tasks, parts * (i + 1) // tasks, parts,
+                      group, memory + i * each, totals)
 
 
-cdef void run_blocks(int is_double, int level, const trajectory *t, const trajectory_call *call,
-                     Py_ssize_t first, Py_ssize_t last, Py_ssize_t group, char *memory,
-                     char *totals, Py_ssize_t sums) noexcept nogil:
-    """Do some blocks of rows."""
-    cdef Py_ssize_t i, end
-    for i in range(first, last):
-        end = min((i + 1) * group, t.rows)
-        if totals == NULL:
-            trajectory_run(is_double, level, t, call, i * group, end, memory)
-        else:
-            trajectory_run_back(is_double, level, t, call, i * group, end, memory,
-                                totals + i * sums)
+cdef void run_parts(int is_double, const trajectory *t, const trajectory_call *call,
+                    Py_ssize_t first, Py_ssize_t last, Py_ssize_t parts, Py_ssize_t group,
+                    char *memory, char *totals) noexcept nogil:
+    """Do some of the parts, which are blocks of rows, or several of them."""
+    cdef Py_ssize_t blocks = (t.rows + group - 1) // group, part, block, row, end
+    cdef Py_ssize_t item = 8 if is_double else 4
+    for part in range(first, last):
+        for block in range(blocks * part // parts, blocks * (part + 1) // parts):
+            row = block * group
+            end = min(row + group, t.rows)
+            if totals == NULL:
+                trajectory_run(is_double, LEVEL, t, call, row, end, memory)
+            else:
+                trajectory_run_back(is_double, LEVEL, t, call, row, end, memory,
+                                    totals + part * t.parameters * item)
+
+
+def padded(Py_ssize_t channels):
+    """Numbers of a row of the sums of gradients of weights: layers.h."""
+    return layers_padded(channels)

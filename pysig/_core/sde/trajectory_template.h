@@ -1,6 +1,6 @@
 /* Steps of some rows, for one type and instruction set: trajectory.h. */
 
-#include "sde/activations_template.h"
+#include "sde/layers_template.h"
 #include "sde/updates_template.h"
 
 /* out: an operation of x; derivative: that of an activation, or NULL. */
@@ -11,9 +11,8 @@ static void NAME(trajectory_operation)(const field_operation *operation, double 
     const REAL *numbers = operation->numbers, no_bias = (REAL)-0.0;
     if (operation->kind == FIELD_LAYER) {
         layer one = operation->one;
-        one.rows = rows;
         one.t = t;
-        NAME(layers_forward)(&one, x, out, derivative);
+        NAME(layers_forward)(&one, rows, x, out, derivative);
     } else if (operation->kind == FIELD_ACTIVATION) {
         NAME(activations_run)(operation->one.kind, 1, 0, rows * inputs, x, &no_bias, out,
                               derivative);
@@ -30,8 +29,7 @@ static void NAME(trajectory_operation)(const field_operation *operation, double 
     }
 }
 
-/* The gradient of x, and of the parameters, which is added to theirs; `memory` has the widest rows
- * and the largest parameters of an operation. */
+/* The gradient of x, and of the parameters, which is added to theirs; `memory` is that of layers. */
 static void NAME(trajectory_operation_back)(const field_operation *operation, double t,
                                             ptrdiff_t rows, const REAL *restrict x,
                                             const REAL *restrict derivative,
@@ -42,13 +40,9 @@ static void NAME(trajectory_operation_back)(const field_operation *operation, do
     const REAL *numbers = operation->numbers;
     if (operation->kind == FIELD_LAYER) {
         layer one = operation->one;
-        const ptrdiff_t weights = one.stride * outputs;
-        REAL *grad_weight = memory + count;
-        one.rows = rows;
         one.t = t;
-        NAME(layers_backward)(&one, x, one.kind == LAYERS_NO_ACTIVATION ? NULL : derivative, grad,
-                              memory, grad_weight, grad_weight + weights, out);
-        NAME(vectors_add)(weights + outputs, 1, grad_weight, parameters);
+        NAME(layers_backward)(&one, rows, x, one.kind == LAYERS_NO_ACTIVATION ? NULL : derivative,
+                              grad, memory, parameters, out);
     } else if (operation->kind == FIELD_ACTIVATION) {
         for (ptrdiff_t i = 0; i < count; i++) out[i] = grad[i] * derivative[i];
     } else if (operation->kind == FIELD_CONSTANT) {
@@ -83,7 +77,7 @@ static void NAME(trajectory_evaluate)(const field_program *field, double t, ptrd
         REAL *to = memory + (i & 1) * rows * widest, *derivative = NULL;
         if (residuals) {
             derivative = residuals + rows * (operation->kept + operation->inputs);
-            to = derivative + rows * operation->outputs; /* where the next one has its input */
+            if (i < field->count - 1) to = residuals + rows * operation[1].kept;
         }
         if (i == field->count - 1) to = out;
         NAME(trajectory_operation)(operation, t, rows, x, to, derivative);

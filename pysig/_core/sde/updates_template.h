@@ -10,12 +10,16 @@
 #define UPDATE_NOISE update_noise_float
 #endif
 
+static inline int NAME(updates_is_linear)(const update_polynomial *p) {
+    return p->power[0] == 0 && p->power[2] == 0 && p->power[3] == 0 && p->area == 0;
+}
+
 /* `count` numbers of the vector v of a product, from number `first` on. */
 ALWAYS_INLINE void NAME(updates_vector)(const update_product *product, ptrdiff_t first,
                                         ptrdiff_t count, REAL *restrict v) {
     const update_polynomial p = product->of_noise;
     const REAL *w = (const REAL *)product->w + first;
-    if (p.power[0] == 0 && p.power[2] == 0 && p.power[3] == 0 && p.area == 0) {
+    if (NAME(updates_is_linear)(&p)) {
         const REAL weight = (REAL)p.power[1];
         for (ptrdiff_t i = 0; i < count; i++) v[i] = weight * w[i];
     } else if (p.area == 0) {
@@ -26,18 +30,37 @@ ALWAYS_INLINE void NAME(updates_vector)(const update_product *product, ptrdiff_t
     }
 }
 
+/* sums += x v, of `count` numbers from number `first` on. */
+ALWAYS_INLINE void NAME(updates_add_diagonal)(const update_product *product, ptrdiff_t first,
+                                              ptrdiff_t count, const REAL *restrict x,
+                                              REAL *restrict sums) {
+    REAL v[UPDATES_CHUNK];
+    if (NAME(updates_is_linear)(&product->of_noise)) {
+        const REAL *w = (const REAL *)product->w + first;
+        const REAL weight = (REAL)product->of_noise.power[1];
+        for (ptrdiff_t i = 0; i < count; i++) sums[i] += x[i] * (weight * w[i]);
+    } else {
+        NAME(updates_vector)(product, first, count, v);
+        NAME(vectors_add_product)(count, x, v, sums);
+    }
+}
+
 /* out = the sum of weight x, of `count` numbers from number `first` on. */
 ALWAYS_INLINE void NAME(updates_weighted)(const update_terms *terms, ptrdiff_t first,
                                           ptrdiff_t count, REAL *restrict out) {
-    if (!terms->arrays) memset(out, 0, (size_t)count * sizeof(REAL));
-    for (int k = 0; k < terms->arrays; k++) {
-        const REAL weight = (REAL)terms->weight[k];
-        const REAL *x = (const REAL *)terms->array[k] + first;
-        if (k)
-            NAME(vectors_add)(count, weight, x, out);
-        else
-            for (ptrdiff_t i = 0; i < count; i++) out[i] = weight * x[i];
+    const REAL *x = (const REAL *)terms->array[0] + first;
+    const REAL weight = (REAL)terms->weight[0];
+    if (terms->arrays == 0) {
+        memset(out, 0, (size_t)count * sizeof(REAL));
+    } else if (terms->arrays == 1) {
+        for (ptrdiff_t i = 0; i < count; i++) out[i] = weight * x[i];
+    } else {
+        const REAL *y = (const REAL *)terms->array[1] + first, other = (REAL)terms->weight[1];
+        for (ptrdiff_t i = 0; i < count; i++) out[i] = weight * x[i] + other * y[i];
     }
+    for (int k = 2; k < terms->arrays; k++)
+        NAME(vectors_add)(count, (REAL)terms->weight[k], (const REAL *)terms->array[k] + first,
+                          out);
 }
 
 /* out += g v, for `rows` rows from number `first` on. */
@@ -48,8 +71,7 @@ ALWAYS_INLINE void NAME(updates_add_product)(const update_sizes *sizes,
     const REAL *g = (const REAL *)product->array + first * channels * m;
     REAL v[UPDATES_CHUNK];
     if (channels == 1 && m == 1) {
-        NAME(updates_vector)(product, first, rows, v);
-        NAME(vectors_add_product)(rows, g, v, out);
+        NAME(updates_add_diagonal)(product, first, rows, g, out);
         return;
     }
     for (ptrdiff_t row = first; row < first + rows; row++) {
@@ -93,8 +115,7 @@ static inline void NAME(updates_outer)(const update_sizes *sizes, const update_t
             const update_product *product = &terms->product[k];
             const REAL *u = (const REAL *)product->array + row * channels;
             if (size == 1) {
-                NAME(updates_vector)(product, row, rows, v);
-                NAME(vectors_add_product)(rows, u, v, out);
+                NAME(updates_add_diagonal)(product, row, rows, u, out);
                 continue;
             }
             for (ptrdiff_t begin = 0; begin < m; begin += UPDATES_CHUNK) {

@@ -46,11 +46,15 @@ ALWAYS_INLINE void NAME(vectors_add_matrix)(ptrdiff_t rows, ptrdiff_t count, ptr
                                             const REAL *restrict matrix, const REAL *restrict x,
                                             REAL *restrict sums) {
     ptrdiff_t row = 0;
-    if (stride == count && 1 < count && count <= 4) {
-        if (count == 2) NAME(vectors_add_narrow_matrix)(rows, 2, matrix, x, sums);
-        if (count == 3) NAME(vectors_add_narrow_matrix)(rows, 3, matrix, x, sums);
-        if (count == 4) NAME(vectors_add_narrow_matrix)(rows, 4, matrix, x, sums);
-        return;
+    if (stride == count) {
+        switch (count) {
+            case 2: NAME(vectors_add_narrow_matrix)(rows, 2, matrix, x, sums); return;
+            case 3: NAME(vectors_add_narrow_matrix)(rows, 3, matrix, x, sums); return;
+            case 4: NAME(vectors_add_narrow_matrix)(rows, 4, matrix, x, sums); return;
+#if LANES > 8
+            case 8: NAME(vectors_add_narrow_matrix)(rows, 8, matrix, x, sums); return;
+#endif
+        }
     }
     /* Most rows are short: LANES of them are added up together. */
     for (; count >= LANES && row + LANES <= rows; row += LANES) {
@@ -113,11 +117,15 @@ ALWAYS_INLINE void NAME(vectors_add_transposed)(ptrdiff_t rows, ptrdiff_t count,
 ALWAYS_INLINE void NAME(vectors_add_outer)(ptrdiff_t rows, ptrdiff_t count, ptrdiff_t stride,
                                            const REAL *restrict u, const REAL *restrict x,
                                            REAL *restrict matrix) {
-    if (stride == count && 1 < count && count <= 4) {
-        if (count == 2) NAME(vectors_add_narrow_outer)(rows, 2, u, x, matrix);
-        if (count == 3) NAME(vectors_add_narrow_outer)(rows, 3, u, x, matrix);
-        if (count == 4) NAME(vectors_add_narrow_outer)(rows, 4, u, x, matrix);
-        return;
+    if (stride == count) {
+        switch (count) {
+            case 2: NAME(vectors_add_narrow_outer)(rows, 2, u, x, matrix); return;
+            case 3: NAME(vectors_add_narrow_outer)(rows, 3, u, x, matrix); return;
+            case 4: NAME(vectors_add_narrow_outer)(rows, 4, u, x, matrix); return;
+#if LANES > 8
+            case 8: NAME(vectors_add_narrow_outer)(rows, 8, u, x, matrix); return;
+#endif
+        }
     }
     for (ptrdiff_t row = 0; row < rows; row++)
         NAME(vectors_add)(count, u[row], x, matrix + row * stride);

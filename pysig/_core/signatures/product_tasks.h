@@ -46,6 +46,11 @@ ALWAYS_INLINE void NAME(prefetch_product)(const product_problem *problem,
     }
 }
 
+/* Whether `multiply` stays within the rows: the levels end with vectors. */
+static int NAME(fits_vectors)(ptrdiff_t channels) {
+    return channels > 1 && (channels % LANES == 0 || LANES % channels == 0);
+}
+
 /* The row for `multiply`: itself, or a copy, if what is read past its end may not exist. */
 static const REAL *NAME(readable_row)(const product_problem *problem, const product_layout *layout,
                                       const product_table *table, const REAL *row, REAL *copy) {

@@ -4,6 +4,7 @@
  *     signature_tree.h, signature_tree_backward.h   the mathematics, on vectors of lanes
  *     exponential_algebra.h      the logarithm of what the lanes have become, for the logsignature
  *     signature_root.h           the levels below the tree, when lanes are words
+ *     product_rows.h             the product of two signatures, for the pieces of a path
  *     signature_lanes.h          between the lanes and the arrays of the caller
  *     signature_tasks.h          one task: a group of lanes through all of its steps
  *     signature_depth_two.h      the same for depth 2 and many channels, without a tree
@@ -23,6 +24,7 @@
 #include <stddef.h>
 
 #include "signatures/lyndon.h"
+#include "signatures/product_layout.h"
 #include "simd.h"
 
 /* Whether `lyndon` and `logarithm` of the problem are looked at: a compilation of its own, so that

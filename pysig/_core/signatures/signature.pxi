@@ -46,6 +46,7 @@ cdef extern from "signatures/signature.h" nogil:
         void *step_gradient
 
     int SIMD_BASELINE, SIMD_AVX2, SIMD_AVX512
+    size_t SIMD_ALIGNMENT
     int simd_detected_level() noexcept
     Py_ssize_t signature_words(Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept
     double signature_step_cost(const signature_problem *, Py_ssize_t, Py_ssize_t) noexcept
@@ -159,7 +160,7 @@ cdef write_signatures(
     cdef Memory memory = Memory(bytes * threads)
     cdef Memory partial
     if plan.pieces > 1:
-        partial = Memory(item * problem.batch * plan.pieces * problem.path_stride)
+        partial = Memory(item * problem.batch * plan.pieces * problem.path_stride + SIMD_ALIGNMENT)
         plan.partial = partial.data
     with nogil:
         run(SIGNATURE_FORWARD, &problem, &plan, is_double, plan.tasks, threads, memory.data, bytes)
@@ -210,7 +211,7 @@ cdef prepare_pieces(
     cdef size_t rows = item * problem.batch * plan.pieces
     cdef Py_ssize_t words = signature_words(problem.channels, 1, problem.depth)
     cdef Py_ssize_t lower = signature_words(problem.channels, 1, problem.depth - 1)
-    cdef Memory partial = Memory(rows * lower)
+    cdef Memory partial = Memory(rows * lower + SIMD_ALIGNMENT)
     cdef Memory start = Memory(rows * lower)
     cdef Memory end = Memory(rows * words)
     cdef size_t checkpoint_bytes = signature_checkpoint_bytes(problem, plan)

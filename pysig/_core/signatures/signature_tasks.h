@@ -175,12 +175,22 @@ static size_t NAME(carve_workspace)(const signature_problem *problem, const sign
     return (size_t)(next - base);
 }
 
+/* Numbers of a row and of what `multiply` may touch behind it. */
+static ptrdiff_t NAME(padded_words)(const signature_problem *problem) {
+    return signature_words(problem->channels, 1, problem->depth) + LANES;
+}
+
+/* Bytes that tasks need which multiply the signatures of pieces. */
+static size_t NAME(join_workspace)(const signature_problem *problem) {
+    return 2 * sizeof(REAL) * (size_t)NAME(padded_words)(problem);
+}
+
 static size_t NAME(signature_workspace)(const signature_problem *problem,
                                         const signature_plan *plan, int backward) {
     NAME(workspace) work;
-    size_t row = sizeof(REAL) * (size_t)signature_words(problem->channels, 1, problem->depth);
-    size_t bytes = NAME(carve_workspace)(problem, plan, backward, NULL, &work);
-    return bytes < row && plan->pieces > 1 ? row : bytes;
+    const size_t rows = plan->pieces > 1 ? NAME(join_workspace)(problem) : 0;
+    const size_t bytes = NAME(carve_workspace)(problem, plan, backward, NULL, &work);
+    return bytes < rows ? rows : bytes;
 }
 
 #undef CARVE
@@ -422,22 +432,6 @@ static void NAME(forward_task)(const signature_problem *problem, const signature
 
 /* ---- pieces of a path ---- */
 
-/* left <- left (x) right, up to length `last`; both without the leading 1. */
-static void NAME(multiply_by)(REAL *left, const REAL *right, ptrdiff_t channels, ptrdiff_t last) {
-    for (ptrdiff_t k = last; k >= 1; k--) {
-        ptrdiff_t words = channels, rest = signature_power(channels, k - 1);
-        REAL *product = left + signature_words(channels, 1, k - 1);
-        const REAL *tail = right + signature_words(channels, 1, k - 1);
-        for (ptrdiff_t i = 0; i < words * rest; i++) product[i] += tail[i];
-        for (ptrdiff_t head = 1; head < k; head++, words *= channels, rest /= channels) {
-            const REAL *first = left + signature_words(channels, 1, head - 1);
-            const REAL *second = right + signature_words(channels, 1, k - head - 1);
-            for (ptrdiff_t w = 0; w < words; w++)
-                for (ptrdiff_t v = 0; v < rest; v++) product[w * rest + v] += first[w] * second[v];
-        }
-    }
-}
-
 /* The adjoint in the left factor: gradient <- gradient with the ends of its words contracted with
  * `right`, up to length `last`. */
 static void NAME(contract_ends)(REAL *gradient, const REAL *right, ptrdiff_t channels,
@@ -471,41 +465,54 @@ static void NAME(copy_row)(REAL *to, const REAL *from, ptrdiff_t channels, ptrdi
     }
 }
 
-/* The signature of path `path` from those of its pieces; memory: room for one row. */
+/* The signature of path `path` from those of its pieces; memory: room for two padded rows. */
 static void NAME(join_task)(const signature_problem *problem, const signature_plan *plan,
                             ptrdiff_t path, void *memory) {
     const ptrdiff_t channels = problem->channels, depth = problem->depth;
-    const ptrdiff_t words = signature_words(channels, 1, depth);
+    product_layout layout;
+    product_make_layout(&layout, channels, depth, LANES);
+    const ptrdiff_t words = layout.words;
     const REAL *piece = (const REAL *)plan->partial + path * plan->pieces * words;
-    REAL *product = memory, *row = (REAL *)problem->signature + path * problem->path_stride;
+    REAL *before = memory, *after = before + NAME(padded_words)(problem);
+    REAL *row = (REAL *)problem->signature + path * problem->path_stride;
     ptrdiff_t next = 0;
     if (problem->initial)
-        NAME(copy_row)(product, (const REAL *)problem->initial + path * problem->initial_stride,
+        NAME(copy_row)(after, (const REAL *)problem->initial + path * problem->initial_stride,
                        channels, depth, problem->inverse);
     else
-        memcpy(product, piece + words * next++, (size_t)words * sizeof(REAL));
-    for (; next < plan->pieces; next++)
-        NAME(multiply_by)(product, piece + next * words, channels, depth);
-    NAME(copy_row)(row, product, channels, depth, problem->inverse);
+        memcpy(after, piece + words * next++, (size_t)words * sizeof(REAL));
+    for (; next < plan->pieces; next++) {
+        REAL *free = before;
+        before = after, after = free;
+        NAME(multiply)(&layout, after, before, piece + next * words);
+    }
+    NAME(copy_row)(row, after, channels, depth, problem->inverse);
 }
 
 /* What the backward tasks of the pieces of one path begin from: the state before each piece, and
- * the adjoint after it.  partial: the pieces' signatures to depth - 1. */
+ * the adjoint after it.  partial: the pieces' signatures to depth - 1.  memory: room for two padded
+ * rows. */
 static void NAME(chain_task)(const signature_problem *problem, const signature_plan *plan,
-                             ptrdiff_t path) {
+                             ptrdiff_t path, void *memory) {
     const ptrdiff_t channels = problem->channels, depth = problem->depth, pieces = plan->pieces;
     const ptrdiff_t words = signature_words(channels, 1, depth);
     const ptrdiff_t lower = signature_words(channels, 1, depth - 1);
     const REAL *piece = (const REAL *)plan->partial + path * pieces * lower;
     REAL *start = (REAL *)plan->start + path * pieces * lower;
     REAL *end = (REAL *)plan->end + path * pieces * words;
-    memset(start, 0, (size_t)lower * sizeof(REAL));
+    REAL *before = memory, *after = before + NAME(padded_words)(problem);
+    product_layout layout;
+    product_make_layout(&layout, channels, depth - 1, LANES);
+    memset(after, 0, (size_t)lower * sizeof(REAL));
     if (problem->initial)
-        NAME(copy_row)(start, (const REAL *)problem->initial + path * problem->initial_stride,
+        NAME(copy_row)(after, (const REAL *)problem->initial + path * problem->initial_stride,
                        channels, depth - 1, problem->inverse);
-    for (ptrdiff_t j = 1; j < pieces; j++) {
-        memcpy(start + j * lower, start + (j - 1) * lower, (size_t)lower * sizeof(REAL));
-        NAME(multiply_by)(start + j * lower, piece + (j - 1) * lower, channels, depth - 1);
+    for (ptrdiff_t j = 0;; j++) {
+        memcpy(start + j * lower, after, (size_t)lower * sizeof(REAL));
+        if (j == pieces - 1) break;
+        REAL *free = before;
+        before = after, after = free;
+        NAME(multiply)(&layout, after, before, piece + j * lower);
     }
     NAME(copy_row)(end + (pieces - 1) * words,
                    (const REAL *)problem->signature + path * problem->path_stride, channels, depth,
@@ -917,7 +924,7 @@ static void NAME(signature_tasks)(int kind, const signature_problem *problem,
         switch (kind) {
             case SIGNATURE_FORWARD: NAME(forward_task)(problem, plan, task, &work); break;
             case SIGNATURE_JOIN: NAME(join_task)(problem, plan, task, memory); break;
-            case SIGNATURE_CHAIN: NAME(chain_task)(problem, plan, task); break;
+            case SIGNATURE_CHAIN: NAME(chain_task)(problem, plan, task, memory); break;
             case SIGNATURE_BACKWARD:
                 NAME(prefetch_task)(problem, plan, task);
                 NAME(backward_task)(problem, plan, task, &work);

@@ -1,4 +1,31 @@
-/* The two halves of the adjoint of the product of two rows. */
+/* The two halves of the adjoint of the product of two rows, in working memory, where each level has a
+ * vector of padding behind it. */
+
+static void NAME(read_row)(const product_layout *layout, REAL *to, const REAL *from) {
+    for (ptrdiff_t k = 1; k <= layout->depth; k++) {
+        REAL *level = to + layout->offset[k];
+        const ptrdiff_t count = layout->power[k];
+        ptrdiff_t w = 0;
+        for (; w + LANES <= count; w += LANES) NAME(store)(level + w, NAME(load)(from + w));
+        for (; w < count; w++) level[w] = from[w];
+        NAME(store)(level + count, (VEC){0});
+        from += count;
+    }
+}
+
+static void NAME(write_row)(const product_layout *layout, REAL *to, const REAL *from, int add) {
+    for (ptrdiff_t k = 1; k <= layout->depth; k++) {
+        const REAL *level = from + layout->offset[k];
+        const ptrdiff_t count = layout->power[k];
+        ptrdiff_t w = 0;
+        for (; w + LANES <= count; w += LANES) {
+            VEC words = NAME(load)(level + w);
+            NAME(store)(to + w, add ? words + NAME(load)(to + w) : words);
+        }
+        for (; w < count; w++) to[w] = add ? to[w] + level[w] : level[w];
+        to += count;
+    }
+}
 
 /* sum[q] += sum over the words w of length i of a(w) grad(w v), for the q-th LANES words v. */
 ALWAYS_INLINE void NAME(contract_heads)(const REAL *a, const REAL *grad, ptrdiff_t heads,
@@ -21,8 +48,8 @@ ALWAYS_INLINE void NAME(contract_short)(const REAL *a, const REAL *grad, ptrdiff
 }
 
 /* result(v) <- grad(v) + sum over w of a(w) grad(w v): the gradient of <grad, a (x) b> in b. */
-static void NAME(contract_left)(const product_layout *layout, REAL *restrict result,
-                                const REAL *grad, const REAL *a) {
+static inline void NAME(contract_left)(const product_layout *layout, REAL *restrict result,
+                                       const REAL *grad, const REAL *a) {
     const ptrdiff_t *offset = layout->offset;
     for (ptrdiff_t j = 1; j <= layout->depth; j++) {
         const ptrdiff_t n = layout->power[j], longest = layout->depth - j;
@@ -71,7 +98,9 @@ ALWAYS_INLINE VEC NAME(contract_tails)(const product_layout *layout, const REAL 
  * padding of b is zero. */
 static void NAME(contract_right)(const product_layout *layout, REAL *restrict result,
                                  const REAL *grad, const REAL *b) {
-    for (ptrdiff_t i = 1; i <= layout->depth; i++) {
+    const ptrdiff_t longest = layout->offset[layout->depth];
+    memcpy(result + longest, grad + longest, (size_t)(layout->size - longest) * sizeof(REAL));
+    for (ptrdiff_t i = 1; i < layout->depth; i++) {
         const ptrdiff_t count = layout->power[i];
         const REAL *own = grad + layout->offset[i];
         REAL *words = result + layout->offset[i];

@@ -8,32 +8,6 @@ ALWAYS_INLINE const REAL *NAME(find_row)(const product_table *table, ptrdiff_t m
     return (const REAL *)table->numbers + (member * table->rows + row) * table->stride;
 }
 
-static void NAME(read_row)(const product_layout *layout, REAL *to, const REAL *from) {
-    for (ptrdiff_t k = 1; k <= layout->depth; k++) {
-        REAL *level = to + layout->offset[k];
-        const ptrdiff_t count = layout->power[k];
-        ptrdiff_t w = 0;
-        for (; w + LANES <= count; w += LANES) NAME(store)(level + w, NAME(load)(from + w));
-        for (; w < count; w++) level[w] = from[w];
-        NAME(store)(level + count, (VEC){0});
-        from += count;
-    }
-}
-
-static void NAME(write_row)(const product_layout *layout, REAL *to, const REAL *from, int add) {
-    for (ptrdiff_t k = 1; k <= layout->depth; k++) {
-        const REAL *level = from + layout->offset[k];
-        const ptrdiff_t count = layout->power[k];
-        ptrdiff_t w = 0;
-        for (; w + LANES <= count; w += LANES) {
-            VEC words = NAME(load)(level + w);
-            NAME(store)(to + w, add ? words + NAME(load)(to + w) : words);
-        }
-        for (; w < count; w++) to[w] = add ? to[w] + level[w] : level[w];
-        to += count;
-    }
-}
-
 /* Asks for what a later product will read.  Not inline, GCC takes it for a function without effect. */
 ALWAYS_INLINE void NAME(prefetch_product)(const product_problem *problem,
                                           const product_layout *layout, ptrdiff_t number) {

@@ -50,7 +50,11 @@ LARGEST_DEPTH = 64
 
 
 class SignatureResiduals(NamedTuple):
-    """What `signature_backward` needs: the inputs and options of `signature_forward`."""
+    """
+    What `signature_backward` needs: the inputs and options of `signature_forward`.
+
+    And, where that is little, states between, which would otherwise be computed again: `kept`.
+    """
 
     path: Array
     basepoint: Array  # or True, or None
@@ -60,6 +64,7 @@ class SignatureResiduals(NamedTuple):
     stream: bool
     inverse: bool
     scalar_term: bool
+    kept: np.ndarray | None = None
 
 
 class SignatureGradients(NamedTuple):
@@ -225,6 +230,14 @@ def signature_forward(
     residuals : SignatureResiduals
         For `signature_backward`. It refers to the arrays given, which must not change meanwhile.
 
+    Notes
+    -----
+    The residuals have memory of their own where that saves time: for NumPy arrays, depths of at
+    least 3, without `stream`, and paths of more than some 32 steps, the levels up to `depth` - 1 of
+    the signature so far, every some 32 steps or less often, so that they take at most 8 MiB for all
+    paths together; and the signatures of the pieces into which a few long paths are cut, at most
+    2^20 numbers. If states so seldom were of no use, nothing is kept.
+
     Examples
     --------
     >>> import pysig
@@ -235,7 +248,8 @@ def signature_forward(
            [ 2.,  0.]])
     """
     residuals = check(path, depth, stream, basepoint, initial, inverse, scalar_term, lengths)
-    return evaluate(residuals), residuals
+    value, kept = dispatch(residuals.path, cpu_kernel, evaluate_and_keep, residuals)
+    return value, residuals._replace(kept=kept)
 
 
 def signature_backward(residuals, grad):
@@ -267,9 +281,9 @@ def signature_backward(residuals, grad):
     -----
     Memory: beside the result, each thread keeps states of `depth` - 1 for about √length steps, of
     as many paths as fit a vector register (of a single path where a signature is large), and two
-    blocks of the size of a signature. Long paths of which there are few are cut into pieces; their
-    states, every some 32 steps, are all kept if they take less than 8 MiB. At depth 2, without
-    `stream`, no states are kept, but a matrix of the size of a signature.
+    blocks of the size of a signature. Of long paths of which there are few, which are cut into
+    pieces, as of all whose residuals have states, at most 8 MiB of states are kept. At depth 2,
+    without `stream`, no states are kept, but a matrix of the size of a signature.
 
     Examples
     --------
@@ -304,7 +318,7 @@ def evaluate_gradients(xp, kernel, residuals, grad, *lyndon):
             basepoint_gradient,
             initial_gradient,
             *kernel_arguments(xp, residuals),
-            *lyndon,
+            *(lyndon if residuals.kept is None else (residuals.kept,)),
         )
     if basepoint_gradient is not None:
         basepoint_gradient = sum_to_shape(basepoint_gradient, residuals.basepoint.shape)
@@ -417,9 +431,30 @@ def evaluate(residuals):
 
 def evaluate_signature(xp, kernel, residuals, *lyndon):
     """Return the signature, an array of the library xp. lyndon: what the logsignature adds."""
+    result = empty_result(xp, residuals)
+    if result.size:
+        kernel.forward(result, *kernel_arguments(xp, residuals), *lyndon)
+    return result
+
+
+def evaluate_and_keep(xp, kernel, residuals):
+    """Return the signature, and what the kernel keeps for the gradient, or None."""
+    if xp is not np:
+        return evaluate_signature(xp, kernel, residuals), None
+    result = empty_result(xp, residuals)
+    kept = None
+    if result.size:
+        arguments = kernel_arguments(xp, residuals)
+        size = kernel.kept_size(*arguments[-2:], result.itemsize)
+        if size:
+            kept = np.empty(size, result.dtype)
+        kernel.forward(result, *arguments, kept)
+    return result, kept
+
+
+def empty_result(xp, residuals):
+    """Return the array for the signature, with the scalar term in its place."""
     result = empty(xp, result_shape(residuals), residuals.path.dtype, "the signature")
     if residuals.scalar_term:
         result[..., 0] = 1
-    if result.size:
-        kernel.forward(result, *kernel_arguments(xp, residuals), *lyndon)
     return result

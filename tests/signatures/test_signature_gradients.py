@@ -452,3 +452,30 @@ def test_no_rows_of_a_signature_too_large_for_memory():
     assert value.shape == (1, 0, sum(1000**k for k in range(1, 7)))
     gradient = pysig.signature_backward(residuals, value).path
     np.testing.assert_array_equal(gradient, np.zeros((1, 1, 1000)))
+
+
+@pytest.mark.parametrize(
+    "size", [(40, 100, 3, 4), (1, 4000, 3, 4), (2, 900, 2, 5), (1, 200_000, 6, 4)]
+)
+def test_kept_states_do_not_change_the_gradient(xp, rng, size):
+    """With them, without, and with those of another instruction set, which are not used."""
+    if xp is not np:
+        pytest.skip("nothing is kept for CuPy")
+    batch, length, channels, depth = size
+    path = rng.standard_normal((batch, length, channels)).cumsum(axis=1) / math.sqrt(length)
+    lengths = rng.integers(length // 2, length + 1, size=batch)
+    value, residuals = pysig.signature_forward(path, depth, lengths=lengths)
+    assert residuals.kept.nbytes < 10 * 2**20
+    grad = rng.standard_normal(value.shape)
+    expected = pysig.signature_backward(residuals._replace(kept=None), grad).path
+    foreign = np.append(np.full(residuals.kept.size - 1, np.nan), -1)
+    for kept in (residuals.kept, foreign):
+        actual = pysig.signature_backward(residuals._replace(kept=kept), grad).path
+        np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12 * abs(expected).max())
+
+
+@pytest.mark.parametrize("size", [(300, 20, 3, 4), (2, 100, 3, 2), (64, 400, 5, 6)])
+def test_nothing_is_kept_where_it_is_of_no_use_or_too_much(rng, size):
+    batch, length, channels, depth = size
+    _, residuals = pysig.signature_forward(rng.standard_normal((batch, length, channels)), depth)
+    assert residuals.kept is None

@@ -35,7 +35,7 @@ def forward(
     where `takes_paths_whole`. The others are those of signature.pyx; not with inverse.
     """
     write_signatures(Tables(sizes, basis, logarithm), result, path, basepoint, initial, steps,
-                     order, sizes, options)
+                     order, sizes, options, None)
 
 
 def backward(
@@ -49,4 +49,4 @@ def backward(
     not 0. logarithm: not with stream. The others are those of signature.pyx and of `forward`.
     """
     write_gradients(Tables(sizes, basis, logarithm), grad, path_gradient, basepoint_gradient,
-                    initial_gradient, path, basepoint, initial, steps, order, sizes, options)
+                    initial_gradient, path, basepoint, initial, steps, order, sizes, options, None)

@@ -5,7 +5,8 @@
  * of the first factor's coefficient of the first part times the second factor's of the second.
  *
  * Layers, from the inside out:
- *     product_rows.h             the mathematics, on rows in working memory
+ *     product_layout.h           where the levels of a row stand
+ *     product_rows.h, product_rows_backward.h   the mathematics, on rows in working memory
  *     product_tasks.h            reads the rows that indices choose, multiplies them, writes rows
  *     product.h (this file)      what all compilations share: the problem, the choice of the
  *                                instruction set
@@ -17,9 +18,8 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "signatures/product_layout.h"
 #include "simd.h"
-
-enum { PRODUCT_FACTORS = 4, PRODUCT_LEVELS = 65 };
 
 /* Rows of words, one behind the other; `stride` numbers from one row to the next. */
 typedef struct {
@@ -44,31 +44,6 @@ typedef struct {
     ptrdiff_t position;
     int add; /* to what the gradient has */
 } product_problem;
-
-/* Where the levels of a row stand: in the caller's memory, and, for adjoints, in working memory, where
- * each level begins at a multiple of the vector length and has a vector of padding behind it. */
-typedef struct {
-    ptrdiff_t channels, depth, words;
-    ptrdiff_t power[PRODUCT_LEVELS];  /* channels^k */
-    ptrdiff_t begin[PRODUCT_LEVELS];  /* where level k begins for the caller */
-    ptrdiff_t offset[PRODUCT_LEVELS]; /* where it begins in working memory */
-    ptrdiff_t size;                   /* numbers of a row in working memory */
-} product_layout;
-
-static void product_make_layout(product_layout *layout, ptrdiff_t channels, ptrdiff_t depth,
-                                ptrdiff_t lanes) {
-    memset(layout, 0, sizeof *layout);
-    layout->channels = channels;
-    layout->depth = depth;
-    layout->power[0] = 1;
-    for (ptrdiff_t k = 1; k <= depth; k++) {
-        layout->power[k] = layout->power[k - 1] * channels;
-        layout->begin[k] = layout->words;
-        layout->words += layout->power[k];
-        layout->offset[k] = layout->size;
-        layout->size += (layout->power[k] + lanes - 1) / lanes * lanes + lanes;
-    }
-}
 
 /* Multiply-adds of one product, and the numbers that are read and written. */
 static double product_cost(const product_problem *problem) {

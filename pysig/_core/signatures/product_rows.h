@@ -1,4 +1,4 @@
-/* The product of two rows, and the two halves of its adjoint.
+/* The product of two rows.
  *
  * Lanes are neighbouring words.  The words of a level that differ in their last letters only, a run,
  * fill a vector or several; what a long second factor gives to a run is one number times a vector.
@@ -39,6 +39,8 @@ typedef struct {
     int rows;
 } NAME(later);
 
+static const NAME(later) NAME(nothing) = {.rows = 0};
+
 /* Not a function of its own, GCC takes it for one without effect. */
 ALWAYS_INLINE void NAME(ask_for)(const NAME(later) *later, ptrdiff_t first, ptrdiff_t words) {
     for (int r = 0; r < later->rows; r++)
@@ -53,11 +55,11 @@ typedef struct {
     struct {
         const REAL *head, *tail, *begin, *end;
     } cut[PRODUCT_LEVELS];
-} NAME(cuts);
+} NAME(row_cuts);
 
 /* The longest prefix is `rest` letters shorter than the words, which have k. */
-static void NAME(begin_cuts)(NAME(cuts) *cuts, const product_layout *layout, const REAL *a,
-                             const REAL *b, ptrdiff_t k, ptrdiff_t rest) {
+static void NAME(begin_row_cuts)(NAME(row_cuts) *cuts, const product_layout *layout, const REAL *a,
+                                 const REAL *b, ptrdiff_t k, ptrdiff_t rest) {
     cuts->prefixes = k - rest;
     for (ptrdiff_t i = 1; i <= k - rest; i++) {
         cuts->cut[i].head = a + layout->begin[i];
@@ -66,7 +68,7 @@ static void NAME(begin_cuts)(NAME(cuts) *cuts, const product_layout *layout, con
     }
 }
 
-ALWAYS_INLINE void NAME(next_cuts)(NAME(cuts) *cuts, ptrdiff_t words) {
+ALWAYS_INLINE void NAME(next_row_cuts)(NAME(row_cuts) *cuts, ptrdiff_t words) {
     for (ptrdiff_t i = 1; i <= cuts->prefixes; i++) {
         cuts->cut[i].tail += words;
         if (cuts->cut[i].tail != cuts->cut[i].end) continue;
@@ -121,8 +123,8 @@ ALWAYS_INLINE void NAME(multiply_level)(const product_layout *layout, REAL *prod
                *head3 = letters >= 3 ? a + begin[k - 3] : NULL,
                *head4 = letters >= 4 ? a + begin[k - 4] : NULL;
     const REAL *prefix = a + begin[k - letters - 1], *rest = b + begin[letters + 1];
-    NAME(cuts) cuts;
-    NAME(begin_cuts)(&cuts, layout, a, b, k, letters + (prefixes > 1 ? 2 : 1));
+    NAME(row_cuts) cuts;
+    NAME(begin_row_cuts)(&cuts, layout, a, b, k, letters + (prefixes > 1 ? 2 : 1));
     a += begin[k], b += begin[k], product += begin[k];
     for (ptrdiff_t w = 0; w < last; w += words) {
         VEC sum[16];
@@ -148,7 +150,7 @@ ALWAYS_INLINE void NAME(multiply_level)(const product_layout *layout, REAL *prod
         for (ptrdiff_t q = 0; q < groups * vectors; q++)
             NAME(store)(product + w + VECTOR_WORD(d, q), sum[q]);
         NAME(ask_for)(later, begin[k] + w, words);
-        NAME(next_cuts)(&cuts, words);
+        NAME(next_row_cuts)(&cuts, words);
     }
 }
 
@@ -173,7 +175,7 @@ ALWAYS_INLINE void NAME(multiply_few)(const product_layout *layout, REAL *produc
 }
 
 /* `vectors` vectors of one level, `first` words after the place where the cuts are. */
-ALWAYS_INLINE void NAME(multiply_run)(const NAME(cuts) *cuts, REAL *product, const REAL *a,
+ALWAYS_INLINE void NAME(multiply_run)(const NAME(row_cuts) *cuts, REAL *product, const REAL *a,
                                       const REAL *b, ptrdiff_t first, const ptrdiff_t vectors) {
     VEC sum[4];
     for (ptrdiff_t q = 0; q < vectors; q++)
@@ -191,10 +193,10 @@ static void NAME(multiply_many)(const product_layout *layout, REAL *product, con
                                 const REAL *b, const NAME(later) *later) {
     const ptrdiff_t d = layout->channels;
     for (ptrdiff_t k = 1; k <= layout->depth; k++) {
-        NAME(cuts) cuts;
-        NAME(begin_cuts)(&cuts, layout, a, b, k, 1);
+        NAME(row_cuts) cuts;
+        NAME(begin_row_cuts)(&cuts, layout, a, b, k, 1);
         const ptrdiff_t begin = layout->begin[k], end = begin + layout->power[k];
-        for (ptrdiff_t run = begin; run < end; run += d, NAME(next_cuts)(&cuts, d)) {
+        for (ptrdiff_t run = begin; run < end; run += d, NAME(next_row_cuts)(&cuts, d)) {
             ptrdiff_t first = 0;
             NAME(ask_for)(later, run, d);
             for (; first + 2 * LANES < d; first += 3 * LANES)
@@ -223,98 +225,6 @@ static void NAME(multiply)(const product_layout *layout, REAL *product, const RE
         case 8: NAME(multiply_few)(layout, product, a, b, later, 8); return;
 #endif
         default: NAME(multiply_many)(layout, product, a, b, later);
-    }
-}
-
-/* Whether `multiply` stays within the rows: the levels end with vectors. */
-static int NAME(fits_vectors)(ptrdiff_t channels) {
-    return channels > 1 && (channels % LANES == 0 || LANES % channels == 0);
-}
-
-/* ------------------------------------------------------------------------------- the adjoint */
-
-/* sum[q] += sum over the words w of length i of a(w) grad(w v), for the q-th LANES words v. */
-ALWAYS_INLINE void NAME(contract_heads)(const REAL *a, const REAL *grad, ptrdiff_t heads,
-                                        ptrdiff_t stride, VEC *sum, const ptrdiff_t vectors) {
-    for (ptrdiff_t w = 0; w < heads; w++, grad += stride) {
-        const VEC head = a[w] + (VEC){0};
-        for (ptrdiff_t q = 0; q < vectors; q++) sum[q] += head * NAME(load)(grad + q * LANES);
-    }
-}
-
-/* The same for one vector, in four sums: each would have to wait for itself. */
-ALWAYS_INLINE void NAME(contract_short)(const REAL *a, const REAL *grad, ptrdiff_t heads,
-                                        ptrdiff_t stride, VEC *sum) {
-    VEC part[4] = {*sum, {0}, {0}, {0}};
-    ptrdiff_t w = 0;
-    for (; w + 4 <= heads; w += 4, grad += 4 * stride)
-        for (ptrdiff_t q = 0; q < 4; q++) part[q] += a[w + q] * NAME(load)(grad + q * stride);
-    for (; w < heads; w++, grad += stride) part[0] += a[w] * NAME(load)(grad);
-    *sum = (part[0] + part[1]) + (part[2] + part[3]);
-}
-
-/* result(v) <- grad(v) + sum over w of a(w) grad(w v): the gradient of <grad, a (x) b> in b. */
-static void NAME(contract_left)(const product_layout *layout, REAL *restrict result,
-                                const REAL *grad, const REAL *a) {
-    const ptrdiff_t *offset = layout->offset;
-    for (ptrdiff_t j = 1; j <= layout->depth; j++) {
-        const ptrdiff_t n = layout->power[j], longest = layout->depth - j;
-        ptrdiff_t v = 0;
-        for (; v + 3 * LANES < n; v += 4 * LANES) {
-            VEC sum[4];
-            for (ptrdiff_t q = 0; q < 4; q++) sum[q] = NAME(load)(grad + offset[j] + v + q * LANES);
-            for (ptrdiff_t i = 1; i <= longest; i++)
-                NAME(contract_heads)(a + offset[i], grad + offset[i + j] + v, layout->power[i], n,
-                                     sum, 4);
-            for (ptrdiff_t q = 0; q < 4; q++)
-                NAME(store)(result + offset[j] + v + q * LANES, sum[q]);
-        }
-        for (; v < n; v += LANES) {
-            VEC sum = NAME(load)(grad + offset[j] + v);
-            for (ptrdiff_t i = 1; i <= longest; i++)
-                NAME(contract_short)(a + offset[i], grad + offset[i + j] + v, layout->power[i], n,
-                                     &sum);
-            NAME(store)(result + offset[j] + v, sum);
-        }
-    }
-}
-
-/* The sums over v of grad(w v) b(v) for the `lanes` words from w on, as the lanes of a vector; the
- * others repeat the last one. */
-ALWAYS_INLINE VEC NAME(contract_tails)(const product_layout *layout, const REAL *grad,
-                                       const REAL *b, ptrdiff_t i, ptrdiff_t w, ptrdiff_t lanes) {
-    VEC sum[LANES];
-    for (ptrdiff_t l = 0; l < LANES; l++) sum[l] = (VEC){0};
-    for (ptrdiff_t j = 1; j <= layout->depth - i; j++) {
-        const ptrdiff_t n = layout->power[j];
-        const REAL *word = grad + layout->offset[i + j] + w * n, *row[LANES];
-        for (ptrdiff_t l = 0; l < LANES; l++) row[l] = word + (l < lanes ? l : lanes - 1) * n;
-        for (ptrdiff_t v = 0; v < n; v += LANES) {
-            const VEC tail = NAME(load)(b + layout->offset[j] + v);
-            for (ptrdiff_t l = 0; l < LANES; l++) sum[l] += NAME(load)(row[l] + v) * tail;
-        }
-    }
-    NAME(transpose)(sum);
-    VEC total = sum[0];
-    for (ptrdiff_t l = 1; l < LANES; l++) total += sum[l];
-    return total;
-}
-
-/* result(w) <- grad(w) + sum over v of grad(w v) b(v): the gradient of <grad, a (x) b> in a.  The
- * padding of b is zero. */
-static void NAME(contract_right)(const product_layout *layout, REAL *restrict result,
-                                 const REAL *grad, const REAL *b) {
-    for (ptrdiff_t i = 1; i <= layout->depth; i++) {
-        const ptrdiff_t count = layout->power[i];
-        const REAL *own = grad + layout->offset[i];
-        REAL *words = result + layout->offset[i];
-        ptrdiff_t w = 0;
-        for (; w + LANES <= count; w += LANES)
-            NAME(store)(words + w,
-                        NAME(load)(own + w) + NAME(contract_tails)(layout, grad, b, i, w, LANES));
-        if (w < count)
-            NAME(store)(words + w, NAME(load)(own + w) +
-                                       NAME(contract_tails)(layout, grad, b, i, w, count - w));
     }
 }
 

@@ -8,32 +8,6 @@ ALWAYS_INLINE const REAL *NAME(find_row)(const product_table *table, ptrdiff_t m
     return (const REAL *)table->numbers + (member * table->rows + row) * table->stride;
 }
 
-static void NAME(read_row)(const product_layout *layout, REAL *to, const REAL *from) {
-    for (ptrdiff_t k = 1; k <= layout->depth; k++) {
-        REAL *level = to + layout->offset[k];
-        const ptrdiff_t count = layout->power[k];
-        ptrdiff_t w = 0;
-        for (; w + LANES <= count; w += LANES) NAME(store)(level + w, NAME(load)(from + w));
-        for (; w < count; w++) level[w] = from[w];
-        NAME(store)(level + count, (VEC){0});
-        from += count;
-    }
-}
-
-static void NAME(write_row)(const product_layout *layout, REAL *to, const REAL *from, int add) {
-    for (ptrdiff_t k = 1; k <= layout->depth; k++) {
-        const REAL *level = from + layout->offset[k];
-        const ptrdiff_t count = layout->power[k];
-        ptrdiff_t w = 0;
-        for (; w + LANES <= count; w += LANES) {
-            VEC words = NAME(load)(level + w);
-            NAME(store)(to + w, add ? words + NAME(load)(to + w) : words);
-        }
-        for (; w < count; w++) to[w] = add ? to[w] + level[w] : level[w];
-        to += count;
-    }
-}
-
 /* A product's factors but those that are 1. */
 typedef struct {
     const product_table *table[PRODUCT_FACTORS];
@@ -50,6 +24,11 @@ ALWAYS_INLINE void NAME(find_factors)(const product_problem *problem, ptrdiff_t 
         factors->row[factors->count] = NAME(find_row)(&problem->factor[f], member, r);
         factors->count += factors->row[factors->count] != NULL;
     }
+}
+
+/* Whether `multiply` stays within the rows: the levels end with vectors. */
+static int NAME(fits_vectors)(ptrdiff_t channels) {
+    return channels > 1 && (channels % LANES == 0 || LANES % channels == 0);
 }
 
 /* The row for `multiply`: itself, or a copy, if what is read past its end may not exist. */

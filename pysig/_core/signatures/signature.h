@@ -4,6 +4,7 @@
  *     signature_tree.h, signature_tree_backward.h   the mathematics, on vectors of lanes
  *     exponential_algebra.h      the logarithm of what the lanes have become, for the logsignature
  *     signature_root.h           the levels below the tree, when lanes are words
+ *     product_rows.h, product_rows_backward.h   the product of the signatures of two pieces
  *     signature_lanes.h          between the lanes and the arrays of the caller
  *     signature_tasks.h          one task: a group of lanes through all of its steps
  *     signature_depth_two.h      the same for depth 2 and many channels, without a tree
@@ -23,6 +24,7 @@
 #include <stddef.h>
 
 #include "signatures/lyndon.h"
+#include "signatures/product_layout.h"
 #include "simd.h"
 
 /* Whether `lyndon` and `logarithm` of the problem are looked at: a compilation of its own, so that
@@ -73,10 +75,14 @@ typedef struct {
     ptrdiff_t block;    /* steps that go through the tree at once */
     ptrdiff_t capacity; /* room for them; odd, lest arrays lie a power of two apart */
     ptrdiff_t tasks;
-    void *partial;       /* [batch * pieces][words]: signatures of the pieces */
+    ptrdiff_t interval;    /* blocks from one kept state to the next; 0: none are kept */
+    ptrdiff_t state_words; /* words shorter than the longest: what the gradient needs of a state */
+    ptrdiff_t partial_words;
+    void *partial;       /* [batch * pieces][partial_words]: signatures of the pieces */
     void *start, *end;   /* backward: state before (then gradient of the first increment of),
                           * and adjoint after each piece */
-    void *checkpoints;   /* backward: [task][block] states, each relative to its piece's start */
+    void *checkpoints;   /* [task][segment][state_words] vectors: states before every `interval`-th
+                          * block, relative to their piece's start; need not be aligned, or be there */
     void *step_gradient; /* backward, splits > 1: [batch][splits][longest][channels] */
 } signature_plan;
 
@@ -124,9 +130,14 @@ static ptrdiff_t signature_steps(const signature_problem *problem, ptrdiff_t pat
     return problem->steps ? problem->steps[path] : problem->longest;
 }
 
+/* a / b for b that is mostly 1.  With `b == 1` as the condition GCC divides all the same. */
+static ptrdiff_t signature_divide(ptrdiff_t a, ptrdiff_t b) {
+    return b > 1 ? a / b : a;
+}
+
 /* The first step of one of the equal pieces of a path; that of piece `pieces` is the path's end. */
 static ptrdiff_t signature_piece_start(ptrdiff_t steps, ptrdiff_t piece, ptrdiff_t pieces) {
-    return pieces == 1 ? steps * piece : steps * piece / pieces;
+    return signature_divide(steps * piece, pieces);
 }
 
 static ptrdiff_t signature_ceil_divide(ptrdiff_t a, ptrdiff_t b) {
@@ -134,9 +145,9 @@ static ptrdiff_t signature_ceil_divide(ptrdiff_t a, ptrdiff_t b) {
 }
 
 /* Into how many pieces along time each path is cut, where there are few paths, so that there are
- * lanes and tasks enough.  The products that join the pieces may cost a sixteenth of the work; more, if
- * lanes would be empty otherwise and the work is too little for several threads.  The pieces'
- * signatures may have 2^20 numbers. */
+ * lanes and tasks enough.  The products that join the pieces, one after the other, may cost an eighth
+ * of the vector operations; more, if lanes would be empty otherwise and the work is too little for
+ * several threads.  The pieces' signatures may have 2^20 numbers. */
 static ptrdiff_t signature_choose_pieces(const signature_problem *problem, ptrdiff_t lanes) {
     const double step = signature_step_cost(problem, 0, problem->depth);
     const double work = step * (double)problem->longest, join = 2 * signature_join_cost(problem);
@@ -147,7 +158,8 @@ static ptrdiff_t signature_choose_pieces(const signature_problem *problem, ptrdi
         problem->longest / 4 < room / problem->batch ? problem->longest / 4 : room / problem->batch;
     for (ptrdiff_t groups = 16; groups >= 1; groups /= 2) {
         const ptrdiff_t pieces = signature_ceil_divide(groups * lanes, problem->batch);
-        if (pieces > 1 && pieces <= most && (double)(pieces - 1) * join * 16 <= work) return pieces;
+        if (pieces > 1 && pieces <= most && (double)(pieces - 1) * join * 8 * (double)lanes <= work)
+            return pieces;
     }
     const ptrdiff_t pieces = lanes / problem->batch;
     if (pieces > 1 && pieces <= most && (double)(pieces - 1) * join <= 0.4 * work &&
@@ -199,12 +211,34 @@ static void signature_plan_depth_two(const signature_problem *problem, signature
     plan->capacity = plan->block;
 }
 
+/* Blocks of one task, at most. */
+static ptrdiff_t signature_blocks(const signature_problem *problem, const signature_plan *plan) {
+    return signature_ceil_divide(signature_ceil_divide(problem->longest, plan->pieces),
+                                 plan->block);
+}
+
+/* Bytes of one state of each task. */
+static double signature_state_bytes(const signature_plan *plan) {
+    return (double)plan->tasks * (double)plan->state_words * (double)((size_t)16 << plan->level);
+}
+
+/* How many blocks lie between kept states, which may have 8 MiB; 0: more than the square root of
+ * their number, so that it is better to keep none. */
+static ptrdiff_t signature_choose_interval(const signature_problem *problem,
+                                           const signature_plan *plan) {
+    const double blocks = (double)signature_blocks(problem, plan);
+    const double interval = fmax(1, ceil(blocks * signature_state_bytes(plan) / (1 << 23)));
+    return interval > 1 && interval * interval > blocks ? 0 : (ptrdiff_t)interval;
+}
+
 static void signature_make_plan(const signature_problem *problem, signature_plan *plan, int level,
                                 ptrdiff_t real_bytes) {
     const ptrdiff_t vector_bytes = (ptrdiff_t)16 << level, lanes = vector_bytes / real_bytes;
     const ptrdiff_t large = (ptrdiff_t)1 << 23;
     memset(plan, 0, sizeof *plan);
     plan->level = level;
+    plan->state_words = signature_words(problem->channels, 1, problem->depth - 1);
+    plan->partial_words = signature_words(problem->channels, 1, problem->depth);
     if (signature_has_depth_two(problem, lanes)) {
         signature_plan_depth_two(problem, plan, real_bytes);
         return;
@@ -251,21 +285,37 @@ static void signature_make_plan(const signature_problem *problem, signature_plan
     if (problem->stream || step_bytes > large / 64) most = 1;
     plan->block = steps ? signature_ceil_divide(steps, signature_ceil_divide(steps, most)) : 1;
     plan->capacity = plan->block | 1;
+    plan->interval = signature_choose_interval(problem, plan);
 }
 
-/* Blocks of one task, at most. */
-static ptrdiff_t signature_blocks(const signature_problem *problem, const signature_plan *plan) {
-    return signature_ceil_divide(signature_ceil_divide(problem->longest, plan->pieces),
-                                 plan->block);
+/* Kept states of one task, at most. */
+static ptrdiff_t signature_segments(const signature_problem *problem, const signature_plan *plan) {
+    return signature_ceil_divide(signature_blocks(problem, plan), plan->interval);
 }
 
-/* Bytes of plan->checkpoints; 0: they would be more than 8 MiB, too many to keep. */
+/* Bytes of plan->checkpoints; 0: none are kept. */
 static size_t signature_checkpoint_bytes(const signature_problem *problem,
                                          const signature_plan *plan) {
-    const size_t bytes = (size_t)16 << plan->level;
-    const double words = (double)signature_words(problem->channels, 1, problem->depth - 1);
-    const double vectors = (double)plan->tasks * (double)signature_blocks(problem, plan) * words;
-    return vectors * (double)bytes > 8.0 * (1 << 20) ? 0 : (size_t)vectors * bytes;
+    if (plan->interval == 0) return 0;
+    return (size_t)signature_segments(problem, plan) * (size_t)signature_state_bytes(plan);
+}
+
+/* Bytes of plan->partial, with what may be read behind the last row. */
+static size_t signature_partial_bytes(const signature_problem *problem, const signature_plan *plan,
+                                      size_t real_bytes) {
+    if (plan->pieces == 1) return 0;
+    return (size_t)(problem->batch * plan->pieces * plan->partial_words) * real_bytes +
+           SIMD_ALIGNMENT;
+}
+
+/* Bytes of what the forward pass may keep for the gradient: the checkpoints, and behind them the
+ * signatures of the pieces.  0: nothing is kept, for it would be too much, or of no use. */
+static size_t signature_kept_bytes(const signature_problem *problem, const signature_plan *plan,
+                                   size_t real_bytes) {
+    const size_t checkpoints = signature_checkpoint_bytes(problem, plan);
+    const int one_block = plan->pieces == 1 && signature_blocks(problem, plan) <= 1;
+    if (problem->depth < 3 || problem->stream || plan->prefix || one_block) return 0;
+    return checkpoints ? checkpoints + signature_partial_bytes(problem, plan, real_bytes) : 0;
 }
 
 /* The kinds of tasks, in the order in which they are run; how many there are of each. */

@@ -38,7 +38,7 @@ cdef extern from "signatures/signature.h" nogil:
 
     ctypedef struct signature_plan:
         int level, depth_two
-        Py_ssize_t prefix, pieces, splits, tasks
+        Py_ssize_t prefix, pieces, splits, tasks, state_words, partial_words
         void *partial
         void *start
         void *end
@@ -52,6 +52,9 @@ cdef extern from "signatures/signature.h" nogil:
     Py_ssize_t signature_result_words(const signature_problem *) noexcept
     void signature_make_plan(const signature_problem *, signature_plan *, int, Py_ssize_t) noexcept
     size_t signature_checkpoint_bytes(const signature_problem *, const signature_plan *) noexcept
+    size_t signature_partial_bytes(const signature_problem *, const signature_plan *,
+                                   size_t) noexcept
+    size_t signature_kept_bytes(const signature_problem *, const signature_plan *, size_t) noexcept
     size_t signature_workspace(const signature_problem *, const signature_plan *, int, int) noexcept
     void signature_tasks(int, const signature_problem *, const signature_plan *, int, Py_ssize_t,
                          Py_ssize_t, void *) noexcept
@@ -142,8 +145,33 @@ cdef void run(
                         tasks * (i + 1) // runs, memory + threadid() * bytes)
 
 
+cdef Py_ssize_t count_kept(const signature_problem *problem, const signature_plan *plan,
+                           size_t item) noexcept nogil:
+    """Numbers of what is kept for the gradient, with the instruction set behind it; 0: nothing."""
+    cdef size_t bytes = signature_kept_bytes(problem, plan, item)
+    return <Py_ssize_t>(bytes // item + 1) if bytes else 0
+
+
+cdef bint fits_plan(
+    const signature_problem *problem, const signature_plan *plan, size_t item, kept,
+):
+    """Whether what is kept has the plan's layout: another processor may have computed it."""
+    return kept.size == count_kept(problem, plan, item) and kept[kept.size - 1] == LEVEL
+
+
+cdef int use_kept(
+    const signature_problem *problem, signature_plan *plan, size_t item, kept, int flags,
+) except -1:
+    """Lets the plan have what is kept for the gradient."""
+    cdef char *memory = <char *>address(kept, flags)
+    plan.checkpoints = memory
+    if plan.pieces > 1:
+        plan.partial = memory + signature_checkpoint_bytes(problem, plan)
+    return 0
+
+
 cdef write_signatures(
-    Tables tables, signature, path, basepoint, initial, steps, order, sizes, options,
+    Tables tables, signature, path, basepoint, initial, steps, order, sizes, options, kept,
 ):
     cdef signature_problem problem
     cdef signature_plan plan
@@ -158,8 +186,11 @@ cdef write_signatures(
     cdef int threads = choose_threads(&problem, plan.tasks)
     cdef Memory memory = Memory(bytes * threads)
     cdef Memory partial
-    if plan.pieces > 1:
-        partial = Memory(item * problem.batch * plan.pieces * problem.path_stride)
+    if kept is not None:
+        use_kept(&problem, &plan, item, kept, PyBUF_WRITABLE)
+        kept[kept.size - 1] = LEVEL
+    elif plan.pieces > 1:
+        partial = Memory(signature_partial_bytes(&problem, &plan, item))
         plan.partial = partial.data
     with nogil:
         run(SIGNATURE_FORWARD, &problem, &plan, is_double, plan.tasks, threads, memory.data, bytes)
@@ -170,11 +201,12 @@ cdef write_signatures(
 
 cdef write_gradients(
     Tables tables, grad, path_gradient, basepoint_gradient, initial_gradient, path, basepoint,
-    initial, steps, order, sizes, options,
+    initial, steps, order, sizes, options, kept,
 ):
     cdef signature_problem problem
     cdef signature_plan plan
-    cdef bint is_double = path.itemsize == 8
+    cdef size_t item = path.itemsize
+    cdef bint is_double = item == 8
     set_problem(&problem, tables, grad, path, basepoint, initial, steps, order, sizes, options,
                 PyBUF_SIMPLE)
     problem.path_gradient = address(path_gradient, PyBUF_WRITABLE)
@@ -182,7 +214,9 @@ cdef write_gradients(
     problem.initial_gradient = address(initial_gradient, PyBUF_WRITABLE)
     if problem.batch == 0:
         return
-    signature_make_plan(&problem, &plan, LEVEL, path.itemsize)
+    signature_make_plan(&problem, &plan, LEVEL, item)
+    if kept is not None and fits_plan(&problem, &plan, item, kept):
+        use_kept(&problem, &plan, item, kept, PyBUF_SIMPLE)
     cdef size_t bytes = round_up(signature_workspace(&problem, &plan, is_double, 1))
     cdef int threads = choose_threads(&problem, plan.tasks)
     cdef Memory memory = Memory(bytes * threads)
@@ -191,7 +225,7 @@ cdef write_gradients(
     elif plan.pieces > 1:
         between = prepare_pieces(&problem, &plan, is_double, threads, memory, bytes)
     elif plan.splits > 1:
-        between = prepare_splits(&problem, &plan, path.itemsize)
+        between = prepare_splits(&problem, &plan, item)
     with nogil:
         run(SIGNATURE_BACKWARD, &problem, &plan, is_double, plan.tasks, threads, memory.data, bytes)
         if plan.pieces * plan.splits > 1 and not plan.depth_two:
@@ -203,30 +237,41 @@ cdef prepare_pieces(
     const signature_problem *problem, signature_plan *plan, bint is_double, int threads,
     Memory memory, size_t bytes,
 ):
-    """The state before and the adjoint after each piece, and states between if they are few;
+    """The state before and the adjoint after each piece; returns what owns them."""
+    cdef size_t rows = (8 if is_double else 4) * problem.batch * plan.pieces
+    cdef Py_ssize_t words = signature_words(problem.channels, 1, problem.depth)
+    cdef Memory start = Memory(rows * plan.state_words)
+    cdef Memory end = Memory(rows * words)
+    plan.start = start.data
+    plan.end = end.data
+    between = None
+    if plan.partial == NULL:
+        between = compute_pieces(problem, plan, is_double, threads, memory, bytes)
+    with nogil:
+        run(SIGNATURE_CHAIN, problem, plan, is_double, problem.batch, threads, memory.data, bytes)
+    return start, end, between
+
+
+cdef compute_pieces(
+    const signature_problem *problem, signature_plan *plan, bint is_double, int threads,
+    Memory memory, size_t bytes,
+):
+    """The signatures of the pieces, without the longest words, and states between if they are few;
     returns what owns them."""
     cdef signature_problem shorter = problem[0]
-    cdef size_t item = 8 if is_double else 4
-    cdef size_t rows = item * problem.batch * plan.pieces
-    cdef Py_ssize_t words = signature_words(problem.channels, 1, problem.depth)
-    cdef Py_ssize_t lower = signature_words(problem.channels, 1, problem.depth - 1)
-    cdef Memory partial = Memory(rows * lower)
-    cdef Memory start = Memory(rows * lower)
-    cdef Memory end = Memory(rows * words)
     cdef size_t checkpoint_bytes = signature_checkpoint_bytes(problem, plan)
     cdef Memory checkpoints = Memory(checkpoint_bytes)
+    plan.partial_words = plan.state_words
+    cdef Memory partial = Memory(signature_partial_bytes(problem, plan, 8 if is_double else 4))
     shorter.depth -= 1
     shorter.initial = NULL
     shorter.lyndon = NULL
     plan.partial = partial.data
-    plan.start = start.data
-    plan.end = end.data
     if checkpoint_bytes:
         plan.checkpoints = checkpoints.data
     with nogil:
         run(SIGNATURE_FORWARD, &shorter, plan, is_double, plan.tasks, threads, memory.data, bytes)
-        run(SIGNATURE_CHAIN, problem, plan, is_double, problem.batch, threads, memory.data, bytes)
-    return start, end, checkpoints
+    return partial, checkpoints
 
 
 cdef prepare_splits(const signature_problem *problem, signature_plan *plan, size_t item):

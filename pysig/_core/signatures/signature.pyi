@@ -7,6 +7,9 @@ Array = np.ndarray[Any, Any]
 SIMD_LEVELS: dict[str, int]
 
 def simd_level() -> str: ...
+def kept_size(
+    sizes: tuple[int, int, int, int, int], options: tuple[bool, bool, bool], item: int
+) -> int: ...
 def forward(
     signature: Array,
     path: Array,
@@ -16,6 +19,7 @@ def forward(
     order: Array | None,
     sizes: tuple[int, int, int, int, int],
     options: tuple[bool, bool, bool],
+    kept: Array | None = None,
 ) -> None: ...
 def backward(
     grad: Array,
@@ -29,4 +33,5 @@ def backward(
     order: Array | None,
     sizes: tuple[int, int, int, int, int],
     options: tuple[bool, bool, bool],
+    kept: Array | None = None,
 ) -> None: ...

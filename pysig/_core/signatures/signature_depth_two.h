@@ -124,9 +124,9 @@ static size_t NAME(carve_depth_two)(const signature_problem *problem, const sign
 static size_t NAME(depth_two_workspace)(const signature_problem *problem,
                                         const signature_plan *plan, int backward) {
     NAME(depth_two) work;
-    const size_t row = sizeof(REAL) * (size_t)signature_words(problem->channels, 1, 2);
+    const size_t rows = NAME(join_workspace)(problem);
     const size_t bytes = NAME(carve_depth_two)(problem, plan, backward, NULL, &work);
-    return bytes < row ? row : bytes; /* join_task needs a row */
+    return bytes < rows ? rows : bytes;
 }
 
 static const REAL *NAME(find_point)(const NAME(lane) *lane, ptrdiff_t point, ptrdiff_t channels) {

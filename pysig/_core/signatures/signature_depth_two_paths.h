@@ -42,8 +42,7 @@ static void NAME(read_two_lanes)(const signature_problem *problem, const signatu
 
 /* What the gradients of the points are made of.  The adjoints become those before the path. */
 static void NAME(prepare_two_lanes)(const signature_problem *problem, const signature_plan *plan,
-                                    ptrdiff_t task, const NAME(workspace) *work,
-                                    NAME(two_lanes) *two) {
+                                    ptrdiff_t task, NAME(workspace) *work, NAME(two_lanes) *two) {
     const ptrdiff_t channels = problem->channels;
     NAME(rows)
     rows = NAME(find_rows)(problem, plan, task, 0, problem->initial, problem->initial_stride, 0);

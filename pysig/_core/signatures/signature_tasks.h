@@ -99,14 +99,16 @@ static void NAME(carve_checkpoints)(const signature_problem *problem, const sign
     work->checkpoint_bytes =
         work->blocks * work->state_words * (ptrdiff_t)sizeof(VEC) +
         (work->root_bytes + SIMD_ALIGNMENT - 1) / SIMD_ALIGNMENT * SIMD_ALIGNMENT;
-    ptrdiff_t slots = ((ptrdiff_t)1 << 19) / (work->checkpoint_bytes + 1);
+    ptrdiff_t slots = ((ptrdiff_t)1 << 20) / (work->checkpoint_bytes + 1);
     ptrdiff_t root = (ptrdiff_t)ceil(sqrt((double)blocks));
     if (slots > blocks) slots = blocks;
     if (slots < root) slots = root;
     if (slots < 1) slots = 1;
+    if (plan->checkpoints) slots = plan->interval;
     work->fine_slots = slots;
     work->fine = CARVE(char, slots * work->checkpoint_bytes);
-    work->coarse = CARVE(char, (signature_ceil_divide(blocks, slots) + 1) * work->checkpoint_bytes);
+    const ptrdiff_t segments = plan->checkpoints ? 0 : signature_ceil_divide(blocks, slots) + 1;
+    work->coarse = CARVE(char, segments * work->checkpoint_bytes);
     *cursor = next;
 }
 
@@ -175,12 +177,43 @@ static size_t NAME(carve_workspace)(const signature_problem *problem, const sign
     return (size_t)(next - base);
 }
 
+/* What the tasks need that multiply the signatures of pieces, and find the adjoints between them. */
+typedef struct {
+    product_layout layout;
+    REAL *before, *after;                    /* rows with room for what `multiply` may touch */
+    REAL *piece, *adjoint, *earlier_adjoint; /* rows of working memory */
+} NAME(joining);
+
+/* Lays it out from `base`; returns the bytes. */
+static size_t NAME(carve_joining)(const signature_problem *problem, char *base,
+                                  NAME(joining) *joining) {
+    char *next = base;
+    product_make_layout(&joining->layout, problem->channels, problem->depth, LANES);
+    joining->before = CARVE(REAL, joining->layout.words + LANES);
+    joining->after = CARVE(REAL, joining->layout.words + LANES);
+    joining->piece = CARVE(REAL, joining->layout.size);
+    joining->adjoint = CARVE(REAL, joining->layout.size);
+    joining->earlier_adjoint = CARVE(REAL, joining->layout.size);
+    return (size_t)(next - base);
+}
+
+static size_t NAME(join_workspace)(const signature_problem *problem) {
+    NAME(joining) joining;
+    return NAME(carve_joining)(problem, NULL, &joining);
+}
+
+static void NAME(swap)(REAL **a, REAL **b) {
+    REAL *kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
 static size_t NAME(signature_workspace)(const signature_problem *problem,
                                         const signature_plan *plan, int backward) {
     NAME(workspace) work;
-    size_t row = sizeof(REAL) * (size_t)signature_words(problem->channels, 1, problem->depth);
-    size_t bytes = NAME(carve_workspace)(problem, plan, backward, NULL, &work);
-    return bytes < row && plan->pieces > 1 ? row : bytes;
+    const size_t rows = plan->pieces > 1 ? NAME(join_workspace)(problem) : 0;
+    const size_t bytes = NAME(carve_workspace)(problem, plan, backward, NULL, &work);
+    return bytes < rows ? rows : bytes;
 }
 
 #undef CARVE
@@ -210,7 +243,7 @@ static NAME(lane) NAME(find_lane)(const signature_problem *problem, ptrdiff_t pa
 /* The path and the piece of lane `lane` when lanes are (pieces of) paths; path -1: no such lane. */
 static ptrdiff_t NAME(lane_path)(const signature_problem *problem, const signature_plan *plan,
                                  ptrdiff_t lane, ptrdiff_t *piece) {
-    ptrdiff_t path = plan->pieces == 1 ? lane : lane / plan->pieces;
+    ptrdiff_t path = signature_divide(lane, plan->pieces);
     *piece = lane - path * plan->pieces;
     if (path >= problem->batch) return -1;
     return problem->order ? problem->order[path] : path;
@@ -380,9 +413,8 @@ static void NAME(store_states)(const signature_problem *problem, const signature
     }
 #endif
     const int by_piece = plan->pieces > 1;
-    const ptrdiff_t words = signature_words(problem->channels, 1, problem->depth);
     REAL *array = by_piece ? plan->partial : (REAL *)problem->signature + row * problem->row_stride;
-    const ptrdiff_t stride = by_piece ? words : problem->path_stride;
+    const ptrdiff_t stride = by_piece ? plan->partial_words : problem->path_stride;
     for (ptrdiff_t k = 0; k < work->blocks; k++) {
         NAME(rows) rows = NAME(find_rows)(problem, plan, task, work->root.first_block + k, array,
                                           stride, by_piece);
@@ -393,10 +425,30 @@ static void NAME(store_states)(const signature_problem *problem, const signature
                         problem->inverse, 1);
 }
 
-/* Where the state at the beginning of a block of a piece is kept. */
-static VEC *NAME(find_checkpoint)(const signature_problem *problem, const signature_plan *plan,
-                                  ptrdiff_t task, ptrdiff_t block, ptrdiff_t words) {
-    return (VEC *)plan->checkpoints + (task * signature_blocks(problem, plan) + block) * words;
+/* Asks for a block's points, and the rows of their gradient, where all points do not fit the
+ * second-level cache: the lanes are too many places at once for the hardware to see them coming.
+ * Inlined, because GCC drops calls of functions that do nothing but prefetch. */
+ALWAYS_INLINE void NAME(prefetch_block)(const signature_problem *problem,
+                                        const signature_plan *plan, const NAME(workspace) *work,
+                                        ptrdiff_t start) {
+    const ptrdiff_t numbers = problem->batch * problem->length * problem->channels;
+    const ptrdiff_t first = start * problem->channels, count = plan->block * problem->channels;
+    if (numbers < 1 << 17 || plan->prefix || start < 0) return;
+    for (ptrdiff_t l = 0; l < LANES; l++) {
+        const NAME(lane) *lane = &work->lanes[l];
+        const ptrdiff_t end = lane->steps * problem->channels;
+        for (ptrdiff_t i = first; i < first + count && i < end; i += 64 / REAL_BYTES) {
+            __builtin_prefetch(lane->points + i, 0, 2);
+            if (lane->gradient) __builtin_prefetch(lane->gradient + i, 0, 2);
+        }
+    }
+}
+
+/* Where the state at the beginning of a segment, plan->interval blocks, is kept. */
+static char *NAME(find_checkpoint)(const signature_problem *problem, const signature_plan *plan,
+                                   ptrdiff_t task, ptrdiff_t segment) {
+    const ptrdiff_t state = task * signature_segments(problem, plan) + segment;
+    return (char *)plan->checkpoints + state * plan->state_words * (ptrdiff_t)sizeof(VEC);
 }
 
 static void NAME(forward_task)(const signature_problem *problem, const signature_plan *plan,
@@ -407,11 +459,11 @@ static void NAME(forward_task)(const signature_problem *problem, const signature
     NAME(load_states)(problem, plan, task, work, work->tree.forward.depth, initial,
                       problem->initial_stride, 0);
     const ptrdiff_t steps = NAME(task_steps)(plan, work);
-    const ptrdiff_t words = signature_words(problem->channels, 1, problem->depth);
+    const ptrdiff_t segment = plan->interval * plan->block;
     for (ptrdiff_t start = 0; start < steps; start += plan->block) {
-        if (plan->checkpoints)
-            memcpy(NAME(find_checkpoint)(problem, plan, task, start / plan->block, words),
-                   work->states[0][1], (size_t)words * sizeof(VEC));
+        if (plan->checkpoints && start % segment == 0)
+            memcpy(NAME(find_checkpoint)(problem, plan, task, start / segment), work->states[0][1],
+                   (size_t)plan->state_words * sizeof(VEC));
         NAME(begin_block)(problem, plan, work, start, steps);
         NAME(advance)(plan, work, 0);
         if (problem->stream) NAME(store_states)(problem, plan, task, work, start);
@@ -421,42 +473,6 @@ static void NAME(forward_task)(const signature_problem *problem, const signature
 }
 
 /* ---- pieces of a path ---- */
-
-/* left <- left (x) right, up to length `last`; both without the leading 1. */
-static void NAME(multiply_by)(REAL *left, const REAL *right, ptrdiff_t channels, ptrdiff_t last) {
-    for (ptrdiff_t k = last; k >= 1; k--) {
-        ptrdiff_t words = channels, rest = signature_power(channels, k - 1);
-        REAL *product = left + signature_words(channels, 1, k - 1);
-        const REAL *tail = right + signature_words(channels, 1, k - 1);
-        for (ptrdiff_t i = 0; i < words * rest; i++) product[i] += tail[i];
-        for (ptrdiff_t head = 1; head < k; head++, words *= channels, rest /= channels) {
-            const REAL *first = left + signature_words(channels, 1, head - 1);
-            const REAL *second = right + signature_words(channels, 1, k - head - 1);
-            for (ptrdiff_t w = 0; w < words; w++)
-                for (ptrdiff_t v = 0; v < rest; v++) product[w * rest + v] += first[w] * second[v];
-        }
-    }
-}
-
-/* The adjoint in the left factor: gradient <- gradient with the ends of its words contracted with
- * `right`, up to length `last`. */
-static void NAME(contract_ends)(REAL *gradient, const REAL *right, ptrdiff_t channels,
-                                ptrdiff_t last) {
-    for (ptrdiff_t head = 1; head < last; head++) {
-        const ptrdiff_t words = signature_power(channels, head);
-        REAL *sum = gradient + signature_words(channels, 1, head - 1);
-        ptrdiff_t rest = channels;
-        for (ptrdiff_t k = head + 1; k <= last; k++, rest *= channels) {
-            const REAL *longer = gradient + signature_words(channels, 1, k - 1);
-            const REAL *second = right + signature_words(channels, 1, k - head - 1);
-            for (ptrdiff_t w = 0; w < words; w++) {
-                REAL dot = 0;
-                for (ptrdiff_t v = 0; v < rest; v++) dot += longer[w * rest + v] * second[v];
-                sum[w] += dot;
-            }
-        }
-    }
-}
 
 /* Between the caller's order of letters and the order of time. */
 static void NAME(copy_row)(REAL *to, const REAL *from, ptrdiff_t channels, ptrdiff_t last,
@@ -471,49 +487,86 @@ static void NAME(copy_row)(REAL *to, const REAL *from, ptrdiff_t channels, ptrdi
     }
 }
 
-/* The signature of path `path` from those of its pieces; memory: room for one row. */
+/* The signature of path `path` from those of its pieces. */
 static void NAME(join_task)(const signature_problem *problem, const signature_plan *plan,
                             ptrdiff_t path, void *memory) {
     const ptrdiff_t channels = problem->channels, depth = problem->depth;
-    const ptrdiff_t words = signature_words(channels, 1, depth);
+    NAME(joining) joining;
+    NAME(carve_joining)(problem, memory, &joining);
+    const ptrdiff_t words = joining.layout.words;
     const REAL *piece = (const REAL *)plan->partial + path * plan->pieces * words;
-    REAL *product = memory, *row = (REAL *)problem->signature + path * problem->path_stride;
     ptrdiff_t next = 0;
     if (problem->initial)
-        NAME(copy_row)(product, (const REAL *)problem->initial + path * problem->initial_stride,
-                       channels, depth, problem->inverse);
+        NAME(copy_row)(joining.after,
+                       (const REAL *)problem->initial + path * problem->initial_stride, channels,
+                       depth, problem->inverse);
     else
-        memcpy(product, piece + words * next++, (size_t)words * sizeof(REAL));
-    for (; next < plan->pieces; next++)
-        NAME(multiply_by)(product, piece + next * words, channels, depth);
-    NAME(copy_row)(row, product, channels, depth, problem->inverse);
+        memcpy(joining.after, piece + words * next++, (size_t)words * sizeof(REAL));
+    for (; next < plan->pieces; next++) {
+        NAME(swap)(&joining.before, &joining.after);
+        NAME(multiply)(&joining.layout, joining.after, joining.before, piece + next * words,
+                       &NAME(nothing));
+    }
+    NAME(copy_row)((REAL *)problem->signature + path * problem->path_stride, joining.after,
+                   channels, depth, problem->inverse);
 }
 
-/* What the backward tasks of the pieces of one path begin from: the state before each piece, and
- * the adjoint after it.  partial: the pieces' signatures to depth - 1. */
-static void NAME(chain_task)(const signature_problem *problem, const signature_plan *plan,
-                             ptrdiff_t path) {
-    const ptrdiff_t channels = problem->channels, depth = problem->depth, pieces = plan->pieces;
-    const ptrdiff_t words = signature_words(channels, 1, depth);
-    const ptrdiff_t lower = signature_words(channels, 1, depth - 1);
-    const REAL *piece = (const REAL *)plan->partial + path * pieces * lower;
-    REAL *start = (REAL *)plan->start + path * pieces * lower;
-    REAL *end = (REAL *)plan->end + path * pieces * words;
-    memset(start, 0, (size_t)lower * sizeof(REAL));
+/* The state before each piece of a path. */
+static void NAME(chain_states)(const signature_problem *problem, const signature_plan *plan,
+                               ptrdiff_t path, NAME(joining) *joining) {
+    const ptrdiff_t channels = problem->channels, lower = plan->state_words;
+    const REAL *piece = (const REAL *)plan->partial + path * plan->pieces * plan->partial_words;
+    REAL *start = (REAL *)plan->start + path * plan->pieces * lower;
+    product_layout shorter;
+    product_make_layout(&shorter, channels, problem->depth - 1, LANES);
+    memset(joining->after, 0, (size_t)lower * sizeof(REAL));
     if (problem->initial)
-        NAME(copy_row)(start, (const REAL *)problem->initial + path * problem->initial_stride,
-                       channels, depth - 1, problem->inverse);
-    for (ptrdiff_t j = 1; j < pieces; j++) {
-        memcpy(start + j * lower, start + (j - 1) * lower, (size_t)lower * sizeof(REAL));
-        NAME(multiply_by)(start + j * lower, piece + (j - 1) * lower, channels, depth - 1);
+        NAME(copy_row)(joining->after,
+                       (const REAL *)problem->initial + path * problem->initial_stride, channels,
+                       problem->depth - 1, problem->inverse);
+    memcpy(start, joining->after, (size_t)lower * sizeof(REAL));
+    for (ptrdiff_t j = 1; j < plan->pieces; j++) {
+        NAME(swap)(&joining->before, &joining->after);
+        NAME(multiply)(&shorter, joining->after, joining->before,
+                       piece + (j - 1) * plan->partial_words, &NAME(nothing));
+        memcpy(start + j * lower, joining->after, (size_t)lower * sizeof(REAL));
     }
-    NAME(copy_row)(end + (pieces - 1) * words,
-                   (const REAL *)problem->signature + path * problem->path_stride, channels, depth,
-                   problem->inverse);
-    for (ptrdiff_t j = pieces - 2; j >= 0; j--) {
-        memcpy(end + j * words, end + (j + 1) * words, (size_t)words * sizeof(REAL));
-        NAME(contract_ends)(end + j * words, piece + (j + 1) * lower, channels, depth);
+}
+
+/* The adjoint after each piece of a path, and before the first one. */
+static void NAME(chain_adjoints)(const signature_problem *problem, const signature_plan *plan,
+                                 ptrdiff_t path, NAME(joining) *joining) {
+    const ptrdiff_t channels = problem->channels, depth = problem->depth;
+    const ptrdiff_t words = joining->layout.words;
+    const REAL *piece = (const REAL *)plan->partial + path * plan->pieces * plan->partial_words;
+    REAL *end = (REAL *)plan->end + path * plan->pieces * words;
+    product_layout shorter;
+    product_make_layout(&shorter, channels, depth - 1, LANES);
+    NAME(copy_row)(joining->before, (const REAL *)problem->signature + path * problem->path_stride,
+                   channels, depth, problem->inverse);
+    NAME(read_row)(&joining->layout, joining->adjoint, joining->before);
+    /* Its padding is multiplied by zero, and must not be NaN. */
+    memset(joining->earlier_adjoint, 0, (size_t)joining->layout.size * sizeof(REAL));
+    for (ptrdiff_t j = plan->pieces - 1; j >= 0; j--) {
+        NAME(write_row)(&joining->layout, end + j * words, joining->adjoint, 0);
+        if (j == 0 && problem->initial_gradient == NULL) return;
+        NAME(read_row)(&shorter, joining->piece, piece + j * plan->partial_words);
+        NAME(contract_right)(&joining->layout, joining->earlier_adjoint, joining->adjoint,
+                             joining->piece);
+        NAME(swap)(&joining->adjoint, &joining->earlier_adjoint);
     }
+    NAME(write_row)(&joining->layout, joining->before, joining->adjoint, 0);
+    NAME(copy_row)((REAL *)problem->initial_gradient + path * words, joining->before, channels,
+                   depth, problem->inverse);
+}
+
+/* What the backward tasks of the pieces of one path begin from. */
+static void NAME(chain_task)(const signature_problem *problem, const signature_plan *plan,
+                             ptrdiff_t path, void *memory) {
+    NAME(joining) joining;
+    NAME(carve_joining)(problem, memory, &joining);
+    NAME(chain_states)(problem, plan, path, &joining);
+    NAME(chain_adjoints)(problem, plan, path, &joining);
 }
 
 /* ---- backward ---- */
@@ -677,54 +730,60 @@ static void NAME(retreat)(const signature_problem *problem, const signature_plan
     NAME(write_point_gradient)(problem, plan, work, start);
 }
 
-/* Blocks first ... last - 1, from the state that stands in the coarse checkpoint. */
+/* Blocks first ... last - 1, from the state before them. */
 static void NAME(retreat_segment)(const signature_problem *problem, const signature_plan *plan,
                                   ptrdiff_t task, NAME(workspace) *work, ptrdiff_t first,
                                   ptrdiff_t last, ptrdiff_t steps) {
-    for (ptrdiff_t block = first; block < last; block++) {
+    for (ptrdiff_t block = first; block < last - 1; block++) {
         NAME(keep)(work, work->fine + (block - first) * work->checkpoint_bytes, 0);
-        if (block == last - 1) break;
         NAME(begin_block)(problem, plan, work, block * plan->block, steps);
         NAME(advance)(plan, work, 1);
     }
     for (ptrdiff_t block = last - 1; block >= first; block--) {
-        NAME(keep)(work, work->fine + (block - first) * work->checkpoint_bytes, 1);
+        if (block < last - 1)
+            NAME(keep)(work, work->fine + (block - first) * work->checkpoint_bytes, 1);
         NAME(begin_block)(problem, plan, work, block * plan->block, steps);
+        NAME(prefetch_block)(problem, plan, work, (block - 1) * plan->block);
         if (problem->stream) NAME(add_row)(problem, plan, task, work, block);
         NAME(retreat)(problem, plan, task, work, block * plan->block);
     }
 }
 
-/* product <- left (x) right, up to length `last`; all without the leading 1. */
-static void NAME(multiply_states)(VEC *product, const VEC *left, const VEC *right,
-                                  ptrdiff_t channels, ptrdiff_t last) {
-    VEC *level = product;
-    for (ptrdiff_t k = 1, count = channels; k <= last; level += count, k++, count *= channels) {
-        const ptrdiff_t offset = level - product;
-        for (ptrdiff_t i = 0; i < count; i++) level[i] = left[offset + i] + right[offset + i];
-        const VEC *first = left;
-        ptrdiff_t words = channels, rest = count / channels;
-        for (ptrdiff_t head = 1; head < k;
-             first += words, head++, words *= channels, rest /= channels) {
-            const VEC *second = right + signature_words(channels, 1, k - head - 1);
-            for (ptrdiff_t w = 0; w < words; w++)
-                for (ptrdiff_t v = 0; v < rest; v++) level[w * rest + v] += first[w] * second[v];
-        }
+/* All segments, from their kept states. */
+static void NAME(retreat_kept)(const signature_problem *problem, const signature_plan *plan,
+                               ptrdiff_t task, NAME(workspace) *work, ptrdiff_t steps) {
+    const ptrdiff_t blocks = signature_ceil_divide(steps, plan->block), interval = plan->interval;
+    for (ptrdiff_t segment = signature_ceil_divide(blocks, interval) - 1; segment >= 0; segment--) {
+        const ptrdiff_t first = segment * interval, last = first + interval;
+        NAME(keep)(work, NAME(find_checkpoint)(problem, plan, task, segment), 1);
+        NAME(retreat_segment)(problem, plan, task, work, first, last < blocks ? last : blocks,
+                              steps);
     }
 }
 
-/* All blocks of a piece, from their kept states, which are relative to the piece's beginning. */
-static void NAME(retreat_piece)(const signature_problem *problem, const signature_plan *plan,
-                                ptrdiff_t task, NAME(workspace) *work, ptrdiff_t steps) {
-    const ptrdiff_t depth = work->tree.forward.depth;
-    NAME(keep)(work, work->coarse, 0);
-    for (ptrdiff_t block = signature_ceil_divide(steps, plan->block) - 1; block >= 0; block--) {
-        NAME(multiply_states)(work->states[0][1], (const VEC *)work->coarse,
-                              NAME(find_checkpoint)(problem, plan, task, block, work->state_words),
-                              problem->channels, depth - 1);
-        NAME(begin_block)(problem, plan, work, block * plan->block, steps);
-        NAME(retreat)(problem, plan, task, work, block * plan->block);
+/* Pieces: from the adjoint in the product of two states, left (x) right, to that in the right one, by
+ * the beginnings of its words, up to length `depth`.  Then the left one may be forgotten. */
+static void NAME(contract_beginnings)(VEC *adjoint, const VEC *left, ptrdiff_t channels,
+                                      ptrdiff_t depth) {
+    VEC *sum = adjoint;
+    for (ptrdiff_t k = 1, count = channels; k < depth; sum += count, k++, count *= channels) {
+        const VEC *first = left, *longer = sum + count;
+        for (ptrdiff_t head = 1, words = channels; head <= depth - k; head++, words *= channels)
+            for (ptrdiff_t w = 0; w < words; w++, longer += count) {
+                const VEC factor = NAME(in_register)(*first++);
+                for (ptrdiff_t v = 0; v < count; v++) sum[v] += factor * longer[v];
+            }
     }
+}
+
+/* What stands before a piece enters its adjoint, and the state is relative to the piece's beginning. */
+static void NAME(begin_at_piece)(const signature_problem *problem, const signature_plan *plan,
+                                 ptrdiff_t task, NAME(workspace) *work) {
+    const ptrdiff_t shorter = problem->depth - 1;
+    NAME(load_states)(problem, plan, task, work, shorter, plan->start, plan->state_words, 1);
+    NAME(contract_beginnings)(work->adjoints[0][1], work->states[0][1], problem->channels,
+                              problem->depth);
+    NAME(load_states)(problem, plan, task, work, shorter, NULL, 0, 1);
 }
 
 static void NAME(store_initial_gradient)(const signature_problem *problem,
@@ -746,24 +805,9 @@ static void NAME(store_initial_gradient)(const signature_problem *problem,
     NAME(copy_root)(&work->root, work->root.adjoint, row, problem->inverse, 1);
 }
 
-static void NAME(backward_task)(const signature_problem *problem, const signature_plan *plan,
-                                ptrdiff_t task, NAME(workspace) *work) {
-    NAME(find_blocks)(problem, plan, task, work);
-    NAME(find_lanes)(problem, plan, task, work);
-    NAME(load_adjoints)(problem, plan, task, work);
-    const int by_piece = plan->pieces > 1;
-    NAME(load_states)(problem, plan, task, work, work->tree.forward.depth - 1,
-                      by_piece ? plan->start : problem->initial,
-                      by_piece ? signature_words(problem->channels, 1, problem->depth - 1)
-                               : problem->initial_stride,
-                      by_piece);
-    memset(work->next_gradient, 0, (size_t)problem->channels * sizeof(VEC));
-    const ptrdiff_t steps = NAME(task_steps)(plan, work);
-    if (plan->checkpoints) {
-        NAME(retreat_piece)(problem, plan, task, work, steps);
-        NAME(store_initial_gradient)(problem, plan, task, work);
-        return;
-    }
+/* All segments, whose states are computed again first. */
+static void NAME(retreat_forgotten)(const signature_problem *problem, const signature_plan *plan,
+                                    ptrdiff_t task, NAME(workspace) *work, ptrdiff_t steps) {
     const ptrdiff_t blocks = signature_ceil_divide(steps, plan->block);
     const ptrdiff_t segments = signature_ceil_divide(blocks, work->fine_slots);
     if (problem->stream)
@@ -787,7 +831,26 @@ static void NAME(backward_task)(const signature_problem *problem, const signatur
         NAME(retreat_segment)(problem, plan, task, work, first, last < blocks ? last : blocks,
                               steps);
     }
-    NAME(store_initial_gradient)(problem, plan, task, work);
+}
+
+static void NAME(backward_task)(const signature_problem *problem, const signature_plan *plan,
+                                ptrdiff_t task, NAME(workspace) *work) {
+    NAME(find_blocks)(problem, plan, task, work);
+    NAME(find_lanes)(problem, plan, task, work);
+    NAME(load_adjoints)(problem, plan, task, work);
+    if (plan->pieces > 1)
+        NAME(begin_at_piece)(problem, plan, task, work);
+    else
+        NAME(load_states)(problem, plan, task, work, work->tree.forward.depth - 1, problem->initial,
+                          problem->initial_stride, 0);
+    memset(work->next_gradient, 0, (size_t)problem->channels * sizeof(VEC));
+    const ptrdiff_t steps = NAME(task_steps)(plan, work);
+    if (plan->checkpoints)
+        NAME(retreat_kept)(problem, plan, task, work, steps);
+    else
+        NAME(retreat_forgotten)(problem, plan, task, work, steps);
+    /* That of pieces is found with the adjoints between them. */
+    if (plan->pieces == 1) NAME(store_initial_gradient)(problem, plan, task, work);
 }
 
 /* ---- what is left to do for a path after its tasks ---- */
@@ -917,7 +980,7 @@ static void NAME(signature_tasks)(int kind, const signature_problem *problem,
         switch (kind) {
             case SIGNATURE_FORWARD: NAME(forward_task)(problem, plan, task, &work); break;
             case SIGNATURE_JOIN: NAME(join_task)(problem, plan, task, memory); break;
-            case SIGNATURE_CHAIN: NAME(chain_task)(problem, plan, task); break;
+            case SIGNATURE_CHAIN: NAME(chain_task)(problem, plan, task, memory); break;
             case SIGNATURE_BACKWARD:
                 NAME(prefetch_task)(problem, plan, task);
                 NAME(backward_task)(problem, plan, task, &work);

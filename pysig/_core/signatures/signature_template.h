@@ -11,6 +11,8 @@
 #endif
 #include "signatures/signature_tree.h"
 #include "signatures/signature_tree_backward.h"
+#include "signatures/product_rows.h"
+#include "signatures/product_rows_backward.h"
 #include "signatures/signature_lanes.h"
 #include "signatures/signature_root.h"
 #include "signatures/signature_tasks.h"

@@ -50,7 +50,7 @@ ALWAYS_INLINE void NAME(ascend_letters)(const NAME(backward_tree) *tree, ptrdiff
             y = parent[row];
             p = (VEC){0};
             for (ptrdiff_t c = 0; c < count; c++) {
-                VEC below = children[(c * (chains - 1) - 1) * capacity + row];
+                VEC below = NAME(in_register)(children[(c * (chains - 1) - 1) * capacity + row]);
                 p += below * u[c];
                 du[c] += below * y;
                 h[c] += below;

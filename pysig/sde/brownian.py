@@ -252,8 +252,9 @@ class BrownianInterval:
 
         Notes
         -----
-        Nothing but the result is allocated for the batch: each chunk of the process walks through
-        all the pieces that the grid cuts, once. Memory beside: some 200 bytes for each of them.
+        Each chunk of the process walks through all the pieces that the grid cuts, once. Of these,
+        only those that go beyond the grid are kept, for grids before and after. Memory beside: some
+        200 bytes for each of them.
         """
         times = self._grid(times)
         return self._compute(self._increments, times)

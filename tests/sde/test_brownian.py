@@ -241,6 +241,15 @@ class Queries(RuleBasedStateMachine):
         for i in reversed(steps) if backwards else steps:
             self.ask(i / 100, (i + 1) / 100)
 
+    @rule(start=st.integers(0, 98), points=st.integers(2, 12))
+    def grid(self, start, points):
+        times = np.arange(start, min(start + points, 101)) / 100
+        increments = parts(self.brownian.increments(times))
+        fresh = pysig.BrownianInterval(0, 1, (3,), cache_size=0, **self.options)
+        for i in range(len(times) - 1):
+            row = tuple(values[i] for values in increments)
+            assert_same(row, tuple(parts(fresh(times[i], times[i + 1]))))
+
     @rule()
     def pickle(self):
         self.brownian = pickle.loads(pickle.dumps(self.brownian))

@@ -249,16 +249,20 @@ cdef class BrownianTree:
 
     cdef int run_interval(self, double start, double end, void *w, void *h) except -1:
         with self.lock:
-            try:
-                with nogil:
-                    brownian_plan_interval(&self.tree, &self.program,
-                                           brownian_locate(min(start, end)),
-                                           brownian_locate(max(start, end)),
-                                           1.0 if start < end else -1.0)
-                    run(&self.tree, &self.program, w, h)
-            except MemoryError:
-                brownian_empty_cache(&self.tree.cache)
-                raise
+            with nogil:
+                brownian_plan_interval(&self.tree, &self.program, brownian_locate(min(start, end)),
+                                       brownian_locate(max(start, end)),
+                                       1.0 if start < end else -1.0)
+            self.run_planned(w, h)
+        return 0
+
+    cdef int run_planned(self, void *w, void *h) except -1:
+        try:
+            with nogil:
+                run(&self.tree, &self.program, w, h)
+        except MemoryError:
+            brownian_empty_cache(&self.tree.cache)
+            raise
         return 0
 
     def area(self, double start, double end, double length, bint foster, w, h, area):
@@ -283,7 +287,6 @@ cdef class BrownianTree:
 
     def increments(self, const double[::1] times, w, h):
         """Write the values between `times`, which rise, into w (and h): (times - 1, size)."""
-        cdef brownian_program program
         cdef Py_ssize_t count = times.shape[0], i
         cdef void *w_values = address(w, PyBUF_WRITABLE)
         cdef void *h_values = address(h, PyBUF_WRITABLE)
@@ -295,16 +298,14 @@ cdef class BrownianTree:
                 self.interval(times[i], times[i + 1], w[i:i + 1], None if h is None else h[i:i + 1])
             return
         points = <brownian_point *>malloc(count * sizeof(brownian_point))
-        program.operations = NULL
-        program.capacity = 0
         if points == NULL:
             raise MemoryError(f"cannot allocate {count} points of time")
         try:
-            with nogil:
-                for i in range(count):
-                    points[i] = brownian_locate(times[i])
-                brownian_plan_grid(&self.tree, &program, points, count)
-                run(&self.tree, &program, w_values, h_values)
+            for i in range(count):
+                points[i] = brownian_locate(times[i])
+            with self.lock:
+                with nogil:
+                    brownian_plan_grid(&self.tree, &self.program, points, count)
+                self.run_planned(w_values, h_values)
         finally:
             free(points)
-            free(program.operations)

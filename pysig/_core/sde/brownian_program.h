@@ -406,7 +406,7 @@ static void brownian_plan_interval(brownian_tree *tree, brownian_program *progra
     brownian_plan_row(&planner, 0, sign);
 }
 
-/* ---- all intervals of a grid, without keeping anything; not for exact trees ---- */
+/* ---- all intervals of a grid; not for exact trees ---- */
 
 typedef struct {
     brownian_planner planner;
@@ -451,6 +451,19 @@ static void brownian_grid_cell(brownian_grid *grid, const brownian_range *range,
         brownian_plan_add(planner, before.right, brownian_length(tree, 1 - from));
 }
 
+/* The halves of a range.  Those of ranges that go beyond the grid are kept: neighbouring grids need
+ * them, too.  All others have slots, a right half for as long as it waits. */
+static brownian_parts brownian_grid_halves(brownian_grid *grid, const brownian_range *range,
+                                           brownian_point middle, ptrdiff_t waiting) {
+    const brownian_point start = {range->first, 0}, end = {range->end, 0};
+    if (brownian_is_before(start, grid->points[0]) ||
+        brownian_is_before(grid->points[grid->count - 1], end))
+        return brownian_parts_of(&grid->planner, range, middle);
+    const brownian_parts halves = {brownian_slot(2 * waiting), brownian_slot(2 * waiting + 1)};
+    brownian_plan_split(&grid->planner, range, halves, middle);
+    return halves;
+}
+
 /* The ranges in the order of time: those that the grid cuts are split. */
 static void brownian_plan_grid(brownian_tree *tree, brownian_program *program,
                                const brownian_point *points, ptrdiff_t count) {
@@ -461,16 +474,14 @@ static void brownian_plan_grid(brownian_tree *tree, brownian_program *program,
     int waiting = 0;
     program->count = program->failed = 0;
     program->slots = 2 * (BROWNIAN_DEEPEST + 3);
+    tree->query++;
     brownian_grid_arrive(&grid, start);
     while (grid.next < count && !program->failed) {
         const brownian_point end = {range.end, 0};
         if (brownian_is_before(points[grid.next], end) && !brownian_is_cell(&range)) {
-            /* A right half keeps its slot for as long as it waits. */
-            const brownian_parts halves = {brownian_slot(2 * waiting),
-                                           brownian_slot(2 * waiting + 1)};
             const brownian_point middle =
                 brownian_split_point(&grid.planner, &range, points[grid.next]);
-            brownian_plan_split(&grid.planner, &range, halves, middle);
+            const brownian_parts halves = brownian_grid_halves(&grid, &range, middle, waiting);
             later[waiting++] = brownian_part(&grid.planner, &range, middle, 1, halves.right);
             range = brownian_part(&grid.planner, &range, middle, 0, halves.left);
             continue;

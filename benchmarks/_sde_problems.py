@@ -25,6 +25,7 @@ class Perceptrons(NamedTuple):
     noise_channels: int | None
     drift: Any
     diffusion: Any
+    y0: Any
     move: Callable[[np.ndarray], Any] = np.asarray  # to the library of the fields
 
     @property
@@ -34,12 +35,6 @@ class Perceptrons(NamedTuple):
     @property
     def noise_shape(self) -> tuple[int, int]:
         return self.batch, self.noise_channels or self.channels
-
-    @property
-    def y0(self) -> Any:
-        like = self.drift.parameters[0]
-        y0 = np.random.default_rng(0).normal(size=(self.batch, self.channels)).astype(like.dtype)
-        return self.move(y0)
 
     def brownian(self, steps: int) -> pysig.BrownianInterval:
         like = self.drift.parameters[0]
@@ -54,7 +49,7 @@ class Perceptrons(NamedTuple):
             field.with_parameters([move(parameter) for parameter in field.parameters])
             for field in (self.drift, self.diffusion)
         )
-        return self._replace(drift=drift, diffusion=diffusion, move=move)
+        return self._replace(drift=drift, diffusion=diffusion, y0=move(self.y0), move=move)
 
     def forward(self, steps: int) -> np.ndarray:
         return pysig.sdeint(
@@ -92,7 +87,8 @@ def perceptrons(
     diffusion: Any = fields.MLP((channels, hidden, outputs), "silu", seed=2, **options)
     if noise_channels is not None:
         diffusion = fields.Sequential(diffusion, fields.Reshape((channels, noise_channels)))
-    return Perceptrons(batch, channels, hidden, noise_channels, drift, diffusion)
+    y0 = np.random.default_rng(0).normal(size=(batch, channels)).astype(dtype)
+    return Perceptrons(batch, channels, hidden, noise_channels, drift, diffusion, y0)
 
 
 # ------------------------------------------------------------------ geometric Brownian motion

@@ -376,12 +376,14 @@ class BrownianInterval:
 
     def _grid(self, times):
         """Return the times of a grid in cells."""
+        if is_cupy(times):
+            raise TypeError("times must be on the host, where they are checked: use cupy.asnumpy")
         times = real_array(times, "times", FLOAT64)
         if times.ndim != 1 or times.size < 2:
             raise ValueError(
                 f"times must have the shape (points,), with 2 or more, not {times.shape}"
             )
-        cells = np.array([self._tree.cell(time, f"times[{i}]") for i, time in enumerate(times)])
+        cells = self._tree.grid(times, "times")
         if not np.all(cells[1:] > cells[:-1]):
             raise ValueError("times must rise strictly, by more than rounding errors")
         return cells

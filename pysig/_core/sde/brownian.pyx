@@ -211,13 +211,20 @@ cdef class BrownianTree:
         return 0
 
     cdef double locate(self, time, name) except -1:
-        """A time in cells, from 0 to their number; those a rounding error apart are one."""
-        cdef double value = time, resolution = EPSILON_32 if type(time) is FLOAT32 else EPSILON_64
+        """A time in cells."""
+        cdef double cell = self.locate_number(time, EPSILON_32 if type(time) is FLOAT32
+                                              else EPSILON_64)
+        if cell < 0:
+            raise ValueError(f"{name} must be between {self.t0} and {self.t1}, not {time}")
+        return cell
+
+    cdef double locate_number(self, double value, double resolution) noexcept:
+        """A time in cells, from 0 to their number, or -1; those a rounding error apart are one."""
         cdef double slack = 4 * resolution * max(fabs(self.t0), fabs(value))
         cdef double scale = self.tree.cells / self.tree.length
         cdef double cell = (value - self.t0) * scale, nearest = rint(cell)
         if not self.t0 - slack <= value <= self.t1 + slack:
-            raise ValueError(f"{name} must be between {self.t0} and {self.t1}, not {time}")
+            return -1
         if fabs(cell - nearest) <= slack * scale:
             cell = nearest
         return min(max(cell, 0.0), <double>self.tree.cells)
@@ -225,6 +232,17 @@ cdef class BrownianTree:
     def cell(self, time, name):
         """A time in cells."""
         return self.locate(time, name)
+
+    def grid(self, const double[::1] times, name):
+        """Times in cells."""
+        cdef Py_ssize_t i
+        cells = np.empty(times.shape[0])
+        cdef double[::1] values = cells
+        for i in range(times.shape[0]):
+            values[i] = self.locate_number(times[i], EPSILON_64)
+            if values[i] < 0:
+                self.locate(times[i], f"{name}[{i}]")  # says what is wrong
+        return cells
 
     def cuts(self):
         """The times, in cells, at which the cells of an exact tree were cut, in that order."""

@@ -49,6 +49,10 @@ class BrownianTree:
         """Return a time in cells."""
         return self.times.cell(time, name)
 
+    def grid(self, times, name):
+        """Return times in cells."""
+        return self.times.grid(times, name)
+
     def cuts(self):
         """Return nothing: there are no exact trees here."""
         return []

@@ -253,7 +253,8 @@ class BrownianInterval:
         Notes
         -----
         Each chunk of the process walks through all the pieces that the grid cuts, once. Of these,
-        only those that go beyond the grid are kept, for grids before and after. Memory beside: some
+        those that go beyond the grid are kept for grids before and after, in up to 2 MiB, unless
+        `cache_size` is 0. Memory beside: some
         200 bytes for each of them.
         """
         times = self._grid(times)

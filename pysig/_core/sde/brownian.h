@@ -119,6 +119,12 @@ typedef struct {
     uint64_t node, first, end;
 } brownian_cells;
 
+/* The halves of a range that went beyond a grid, left, then right. */
+typedef struct {
+    uint64_t node; /* 0: none */
+    char *memory;
+} brownian_kept;
+
 typedef struct {
     double length;  /* of time */
     uint64_t cells; /* that it is divided into */
@@ -132,6 +138,9 @@ typedef struct {
     brownian_cells path[BROWNIAN_DEEPEST + 1]; /* from the whole to what the last query was in */
     ptrdiff_t depth;                           /* number of its last range */
     brownian_cache cache;
+    brownian_kept
+        kept[2 * (BROWNIAN_DEEPEST + 1)]; /* two for each length, by their numbers' parity */
+    ptrdiff_t kept_bytes;
     int exact;
     brownian_cuts cuts; /* if exact */
     void *later;        /* room for ranges */

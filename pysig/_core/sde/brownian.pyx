@@ -75,7 +75,8 @@ cdef extern from "sde/brownian.h" nogil:
     Py_ssize_t brownian_array_bytes(const brownian_tree *) noexcept
     Py_ssize_t brownian_slot_bytes(const brownian_tree *) noexcept
     int brownian_make_cache(brownian_cache *, Py_ssize_t) noexcept
-    void brownian_empty_cache(brownian_cache *) noexcept
+    void brownian_forget_all(brownian_tree *) noexcept
+    void brownian_forget_grid(brownian_tree *) noexcept
     void brownian_free_cache(brownian_cache *) noexcept
     void brownian_free_cuts(brownian_cuts *) noexcept
     brownian_operation *brownian_append(brownian_program *, int) noexcept
@@ -187,6 +188,7 @@ cdef class BrownianTree:
             self.set_root(root)
 
     def __dealloc__(self):
+        brownian_forget_grid(&self.tree)
         brownian_free_cache(&self.tree.cache)
         free(self.tree.root)
         brownian_free_cuts(&self.tree.cuts)
@@ -279,7 +281,7 @@ cdef class BrownianTree:
             with nogil:
                 run(&self.tree, &self.program, w, h)
         except MemoryError:
-            brownian_empty_cache(&self.tree.cache)
+            brownian_forget_all(&self.tree)
             raise
         return 0
 

@@ -73,6 +73,7 @@ enum {
     BROWNIAN_FIRST_ENTRIES = 16,
     BROWNIAN_MOST_MEMORY = 1 << 25, /* of one block, unless one entry is larger */
     BROWNIAN_LARGE_PAGE = 1 << 21,
+    BROWNIAN_MOST_KEPT = 1 << 21, /* for grids */
 };
 
 /* Takes memory for more entries, in general for as many as there are.  Returns 0 if there is none.
@@ -137,7 +138,6 @@ static brownian_entry *brownian_keep(brownian_tree *tree, uint64_t node, double 
     return entry;
 }
 
-/* Forgets everything: what was to be computed has not been. */
 static void brownian_empty_cache(brownian_cache *cache) {
     brownian_free_memory(cache);
     for (ptrdiff_t i = 0; i < cache->bucket_count; i++) cache->buckets[i] = -1;
@@ -161,4 +161,19 @@ static void brownian_free_cache(brownian_cache *cache) {
     brownian_free_memory(cache);
     free(cache->entries);
     free(cache->buckets);
+}
+
+static void brownian_forget_grid(brownian_tree *tree) {
+    for (int i = 0; i < 2 * (BROWNIAN_DEEPEST + 1); i++) {
+        free(tree->kept[i].memory);
+        tree->kept[i].memory = NULL;
+        tree->kept[i].node = 0;
+    }
+    tree->kept_bytes = 0;
+}
+
+/* Forgets everything: what was to be computed has not been. */
+static void brownian_forget_all(brownian_tree *tree) {
+    brownian_empty_cache(&tree->cache);
+    brownian_forget_grid(tree);
 }

@@ -451,15 +451,38 @@ static void brownian_grid_cell(brownian_grid *grid, const brownian_range *range,
         brownian_plan_add(planner, before.right, brownian_length(tree, 1 - from));
 }
 
-/* The halves of a range.  Those of ranges that go beyond the grid are kept: neighbouring grids need
- * them, too.  All others have slots, a right half for as long as it waits. */
+/* Where the halves of a range are that goes beyond the grid, if there is memory: neighbouring grids need
+ * them, too.  `is_new`: they are not there yet. */
+static char *brownian_grid_keep(brownian_tree *tree, const brownian_range *range, int *is_new) {
+    const int level = 63 - __builtin_clzll(range->node);
+    brownian_kept *kept = &tree->kept[2 * level + (range->node & 1)];
+    const ptrdiff_t bytes = 2 * brownian_array_bytes(tree);
+    *is_new = kept->node != range->node;
+    if (!kept->memory && tree->kept_bytes + bytes <= BROWNIAN_MOST_KEPT) {
+        kept->memory = (char *)aligned_alloc(SIMD_ALIGNMENT, (size_t)bytes);
+        tree->kept_bytes += bytes;
+    }
+    if (kept->memory) kept->node = range->node;
+    return kept->memory;
+}
+
+/* The halves of a range.  A right half keeps its slot for as long as it waits; it is done with before
+ * the next range of the same length is split, which may take the memory of what is kept. */
 static brownian_parts brownian_grid_halves(brownian_grid *grid, const brownian_range *range,
                                            brownian_point middle, ptrdiff_t waiting) {
+    brownian_tree *tree = grid->planner.tree;
     const brownian_point start = {range->first, 0}, end = {range->end, 0};
-    if (brownian_is_before(start, grid->points[0]) ||
-        brownian_is_before(grid->points[grid->count - 1], end))
-        return brownian_parts_of(&grid->planner, range, middle);
-    const brownian_parts halves = {brownian_slot(2 * waiting), brownian_slot(2 * waiting + 1)};
+    brownian_parts halves = {brownian_slot(2 * waiting), brownian_slot(2 * waiting + 1)};
+    if (tree->cache.capacity && (brownian_is_before(start, grid->points[0]) ||
+                                 brownian_is_before(grid->points[grid->count - 1], end))) {
+        int is_new;
+        char *memory = brownian_grid_keep(tree, range, &is_new);
+        if (memory) {
+            halves.left.array = memory;
+            halves.right.array = memory + brownian_array_bytes(tree);
+            if (!is_new) return halves;
+        }
+    }
     brownian_plan_split(&grid->planner, range, halves, middle);
     return halves;
 }
@@ -474,7 +497,6 @@ static void brownian_plan_grid(brownian_tree *tree, brownian_program *program,
     int waiting = 0;
     program->count = program->failed = 0;
     program->slots = 2 * (BROWNIAN_DEEPEST + 3);
-    tree->query++;
     brownian_grid_arrive(&grid, start);
     while (grid.next < count && !program->failed) {
         const brownian_point end = {range.end, 0};

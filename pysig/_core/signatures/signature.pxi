@@ -156,7 +156,11 @@ cdef bint fits_plan(
     const signature_problem *problem, const signature_plan *plan, size_t item, kept,
 ):
     """Whether what is kept has the plan's layout: another processor may have computed it."""
-    return kept.size == count_kept(problem, plan, item) and kept[kept.size - 1] == LEVEL
+    return (
+        kept.itemsize == item
+        and kept.size == count_kept(problem, plan, item)
+        and kept[kept.size - 1] == LEVEL
+    )
 
 
 cdef int use_kept(

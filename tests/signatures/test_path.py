@@ -238,7 +238,7 @@ def test_result_does_not_depend_on_the_number_of_threads(rng):
         (True, 5, TypeError, "start must be integers"),
         ([1, 2], [5, 6, 7], ValueError, "broadcast"),
         ([[1], [2, 3]], 5, ValueError, "start cannot be made a NumPy array"),
-        (1, np.ma.array([5, 6], mask=[0, 1]), TypeError, "end must not be a masked array"),
+        (1, np.ma.array([5, 6], mask=[False, True]), TypeError, "end must not be a masked array"),
     ],
 )
 def test_query_refuses(start, end, error, message):

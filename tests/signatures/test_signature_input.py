@@ -290,7 +290,7 @@ BAD_ARGUMENTS = [
     ("lengths", [True, True], TypeError, "bool"),
     ("lengths", "44", TypeError, "U"),
     ("lengths", [[4], [4, 4]], ValueError, "cannot be made a NumPy array"),
-    ("lengths", np.ma.array([4, 4], mask=[0, 1]), TypeError, "masked"),
+    ("lengths", np.ma.array([4, 4], mask=[False, True]), TypeError, "masked"),
     ("path", NeverAnArray(), TypeError, ""),
     ("basepoint", NeverAnArray(), TypeError, ""),
     ("initial", NeverAnArray(), TypeError, ""),

@@ -267,7 +267,7 @@ cdef class Trajectory:
 
         With sums, of sums_shape, the steps go back, ys are gradients with respect to these outputs,
         times and noise go one step further, and the gradients of the parameters are added to sums,
-        as `gradients_of` of trajectory.py reads them.
+        as `add_parameters` of pysig/sde/trajectory.py reads them.
         """
         cdef trajectory_call call
         cdef Py_ssize_t i, item = 8 if self.is_double else 4, group = self.group()
